@@ -1,0 +1,75 @@
+// SPDX-License-Identifier: GPL-2.0
+//! The host tool: prepares everything that the series needs, builds it, boots it, tests it.
+//!
+//! What one module offers another:
+//!
+//! - [`ctx::Ctx`]: repository, cache and settings of this run; `ctx.step(name, hint, |step| ..)` is
+//!   how anything that takes time is done.
+//! - [`step::Step`]: `step.run(&mut Command)`, `step.output(..)`, `step.watch(cmd, |line| ..)`;
+//!   output goes to the step's log, a failure names the step, its last lines and what to try.
+//! - [`proc`]: `proc::spawn(&mut Command) -> Proc`; a child that dies with this process.
+//! - [`sandbox`]: `sandbox::Sandbox::new(ctx, &root)` with `.ro(..) .rw(..) .cwd(..) .env(..)` and
+//!   `.command(program) -> Command`: a program of the toolchain root.
+//! - [`root::prepare`]`(ctx) -> Root`: the toolchain root.
+//! - [`kernel::build`]`(ctx, Flavour) -> KernelBuild { bzimage, modules, build, tree, release }`.
+//! - [`qemu::build`]`(ctx, Target) -> QemuBuild`; `QemuBuild::command(ctx, binds) -> Command` is the
+//!   emulator with its firmware path, its binds visible under their own names.
+//! - [`initramfs::pack`]`(ctx, entries, out)`.
+//! - [`selftests::build`]`(ctx, &KernelBuild) -> Selftests { ours, upstream }`: static programs.
+//! - `ctx.variant(name, repo)`: the same run on another overlay, with build folders of its own
+//!   (mutants), seeded from the plain ones.
+
+mod ctx;
+mod initramfs;
+mod kernel;
+mod proc;
+mod qemu;
+mod root;
+mod sandbox;
+mod selftests;
+mod step;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+use std::process::ExitCode;
+
+#[derive(Parser)]
+#[command(
+    name = "make",
+    about = "The IOMMU extension series: build it, boot it, test it",
+    after_help = ctx::SETTINGS,
+    disable_help_subcommand = true
+)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Boot the lean kernel on an emulated VT-d and show the main job
+    Run,
+}
+
+fn dispatch(command: Command) -> Result<()> {
+    let ctx = ctx::Ctx::new()?;
+    match command {
+        Command::Run => {
+            let kernel = kernel::build(&ctx, kernel::Flavour::Lean)?;
+            ctx.say(format!("{}", kernel.bzimage.display()));
+            Ok(())
+        }
+    }
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    proc::handle_signals();
+    match dispatch(cli.command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("\nerror: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

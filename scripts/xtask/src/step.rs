@@ -1,0 +1,286 @@
+// SPDX-License-Identifier: GPL-2.0
+//! A step: something that takes time, with progress, a log file, and advice when it fails.
+
+use crate::proc;
+use anyhow::{anyhow, bail, Context, Result};
+use indicatif::{ProgressBar, ProgressStyle};
+use std::collections::VecDeque;
+use std::fs::{self, File, OpenOptions};
+use std::io::{BufRead, BufReader, IsTerminal, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+/// Names a file to which begin and end of every step are appended (`make test-interrupt`).
+pub const ANNOUNCE: &str = "IOMMU_EXT_STEPS";
+
+/// How often a run without a terminal says that it is alive.
+const HEARTBEAT: Duration = Duration::from_secs(15);
+
+const TAIL: usize = 20;
+
+/// Where progress goes.
+#[derive(Clone, Default)]
+pub struct Ui {
+    bar: Arc<Mutex<Option<ProgressBar>>>,
+}
+
+impl Ui {
+    fn bar(&self) -> std::sync::MutexGuard<'_, Option<ProgressBar>> {
+        self.bar
+            .lock()
+            .unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
+    pub fn say(&self, line: &str) {
+        match self.bar().as_ref() {
+            Some(bar) if !bar.is_hidden() => bar.suspend(|| println!("{line}")),
+            _ => println!("{line}"),
+        }
+    }
+}
+
+/// A step at work.
+pub struct Step {
+    name: String,
+    log: File,
+    path: PathBuf,
+    tail: VecDeque<String>,
+    message: Arc<Mutex<String>>,
+    bar: Option<ProgressBar>,
+}
+
+fn seconds(time: Duration) -> String {
+    let s = time.as_secs();
+    match s {
+        0..60 => format!("{:.1} s", time.as_secs_f32()),
+        _ => format!("{} min {:02} s", s / 60, s % 60),
+    }
+}
+
+fn announce(what: &str, name: &str) {
+    let Some(path) = std::env::var_os(ANNOUNCE) else {
+        return;
+    };
+    if let Ok(mut file) = OpenOptions::new().create(true).append(true).open(path) {
+        let _ = writeln!(file, "{what} {name}");
+    }
+}
+
+impl Step {
+    pub(crate) fn perform<T>(
+        ui: &Ui,
+        logs: &Path,
+        name: &str,
+        hint: &str,
+        work: impl FnOnce(&mut Step) -> Result<T>,
+    ) -> Result<T> {
+        fs::create_dir_all(logs).with_context(|| format!("cannot create {}", logs.display()))?;
+        let file: String = name
+            .chars()
+            .map(|c| {
+                if c.is_ascii_alphanumeric() || c == '.' {
+                    c
+                } else {
+                    '-'
+                }
+            })
+            .collect();
+        let path = logs.join(format!("{file}.log"));
+        let log =
+            File::create(&path).with_context(|| format!("cannot write {}", path.display()))?;
+        let start = Instant::now();
+        let message = Arc::new(Mutex::new(String::new()));
+        let tty = std::io::stderr().is_terminal();
+        let bar = tty.then(|| {
+            let bar = ProgressBar::new_spinner().with_prefix(name.to_owned());
+            if let Ok(style) =
+                ProgressStyle::with_template("{spinner} {prefix:28} {elapsed:>5}  {wide_msg}")
+            {
+                bar.set_style(style);
+            }
+            bar.enable_steady_tick(Duration::from_millis(120));
+            bar
+        });
+        ui.bar().clone_from(&bar);
+        announce("begin", name);
+
+        // Without a terminal, a line now and then from a thread that ends with the step.
+        let (stop, stopped) = mpsc::channel::<()>();
+        let heart = (!tty).then(|| {
+            println!("  {name} ...");
+            let (name, message) = (name.to_owned(), Arc::clone(&message));
+            std::thread::spawn(move || {
+                while let Err(RecvTimeoutError::Timeout) = stopped.recv_timeout(HEARTBEAT) {
+                    let message = message.lock().map(|m| m.clone()).unwrap_or_default();
+                    println!("  {name} ... {}  {message}", seconds(start.elapsed()));
+                }
+            })
+        });
+
+        let mut step = Step {
+            name: name.to_owned(),
+            log,
+            path,
+            tail: VecDeque::new(),
+            message,
+            bar: bar.clone(),
+        };
+        let result = work(&mut step);
+
+        drop(stop);
+        if let Some(heart) = heart {
+            let _ = heart.join();
+        }
+        if let Some(bar) = bar {
+            bar.finish_and_clear();
+        }
+        ui.bar().take();
+        match result {
+            Ok(value) => {
+                announce("end", name);
+                ui.say(&format!("  {name:30} {}", seconds(start.elapsed())));
+                Ok(value)
+            }
+            Err(error) => Err(step.explain(error, hint)),
+        }
+    }
+
+    fn explain(&self, error: anyhow::Error, hint: &str) -> anyhow::Error {
+        let mut text = format!("{}: {error:#}", self.name);
+        if !self.tail.is_empty() {
+            text += "\n\nThe last lines were:\n";
+            for line in &self.tail {
+                text += &format!("  | {line}\n");
+            }
+            text += &format!("The whole log is {}.", self.path.display());
+        }
+        let full = self
+            .tail
+            .iter()
+            .any(|line| line.contains("No space left on device"))
+            || error.chain().any(|cause| {
+                cause
+                    .downcast_ref::<std::io::Error>()
+                    .and_then(|e| e.raw_os_error())
+                    == Some(nix::libc::ENOSPC)
+            });
+        if full {
+            text += "\nThe disk is full: free some space, or give another place with CACHE=dir. \
+                     What is in the cache stays good and the next run goes on from here.";
+        } else if !hint.is_empty() {
+            text += &format!("\nWhat to try: {hint}");
+        }
+        anyhow!(text)
+    }
+
+    /// Shows what the step is doing just now.
+    pub fn note(&self, message: impl Into<String>) {
+        let message = message.into();
+        if let Some(bar) = &self.bar {
+            bar.set_message(message.clone());
+        }
+        if let Ok(mut current) = self.message.lock() {
+            *current = message;
+        }
+    }
+
+    /// Adds a line to the log.
+    pub fn log(&mut self, line: &str) -> Result<()> {
+        if self.tail.len() == TAIL {
+            self.tail.pop_front();
+        }
+        self.tail.push_back(line.to_owned());
+        writeln!(self.log, "{line}").context("cannot write the log")
+    }
+
+    /// Runs a command, its output to the log.
+    pub fn run(&mut self, command: &mut Command) -> Result<()> {
+        self.watch(command, |_| None)
+    }
+
+    /// Runs a command, its output to the log; `progress` may make a message of a line.
+    pub fn watch(
+        &mut self,
+        command: &mut Command,
+        mut progress: impl FnMut(&str) -> Option<String>,
+    ) -> Result<()> {
+        self.log(&format!("+ {}", describe(command)))?;
+        let (reader, writer) = nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC)?;
+        command
+            .stdin(Stdio::null())
+            .stdout(writer.try_clone()?)
+            .stderr(writer);
+        let mut child = proc::spawn(command)?;
+        // The command keeps copies of the writing end, without which the pipe would never end.
+        command.stdout(Stdio::null()).stderr(Stdio::null());
+
+        let mut reader = BufReader::new(File::from(reader));
+        let mut line = Vec::new();
+        while reader.read_until(b'\n', &mut line)? > 0 {
+            let text = String::from_utf8_lossy(&line);
+            let text = text.trim_end();
+            if let Some(message) = progress(text) {
+                self.note(message);
+            }
+            self.log(text)?;
+            line.clear();
+        }
+        let status = child.wait()?;
+        if !status.success() {
+            bail!("{} failed ({status})", name_of(command));
+        }
+        self.tail.clear();
+        Ok(())
+    }
+
+    /// Runs a command and returns what it printed; its error output goes to the log.
+    pub fn output(&mut self, command: &mut Command) -> Result<String> {
+        self.log(&format!("+ {}", describe(command)))?;
+        command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(self.log.try_clone()?);
+        let mut child = proc::spawn(command)?;
+        let mut text = Vec::new();
+        if let Some(mut out) = child.stdout.take() {
+            std::io::Read::read_to_end(&mut out, &mut text)?;
+        }
+        let status = child.wait()?;
+        let text = String::from_utf8_lossy(&text).into_owned();
+        if !status.success() {
+            for line in fs::read_to_string(&self.path)
+                .unwrap_or_default()
+                .lines()
+                .rev()
+                .take(TAIL)
+            {
+                self.tail.push_front(line.to_owned());
+            }
+            bail!("{} failed ({status})", name_of(command));
+        }
+        self.tail.clear();
+        Ok(text)
+    }
+}
+
+/// The program that a command runs, for messages: inside the sandbox it follows `--`.
+fn name_of(command: &Command) -> String {
+    let inner = command.get_args().skip_while(|arg| *arg != "--").nth(1);
+    inner
+        .unwrap_or(command.get_program())
+        .to_string_lossy()
+        .into_owned()
+}
+
+fn describe(command: &Command) -> String {
+    let mut words = vec![command.get_program().to_string_lossy().into_owned()];
+    words.extend(
+        command
+            .get_args()
+            .map(|arg| arg.to_string_lossy().into_owned()),
+    );
+    words.join(" ")
+}
