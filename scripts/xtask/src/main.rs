@@ -19,7 +19,10 @@
 //! - `ctx.variant(name, repo)`: the same run on another overlay, with build folders of its own
 //!   (mutants), seeded from the plain ones.
 
+mod cache;
+mod cdecl;
 mod ctx;
+mod edits;
 mod initramfs;
 mod kernel;
 mod proc;
@@ -27,6 +30,7 @@ mod qemu;
 mod root;
 mod sandbox;
 mod selftests;
+mod source;
 mod step;
 
 use anyhow::Result;
@@ -49,16 +53,23 @@ struct Cli {
 enum Command {
     /// Boot the lean kernel on an emulated VT-d and show the main job
     Run,
+    /// Open a shell in the toolchain root
+    Enter,
 }
 
 fn dispatch(command: Command) -> Result<()> {
     let ctx = ctx::Ctx::new()?;
+    if matches!(command, Command::Enter) {
+        return root::enter(&ctx);
+    }
+    let _lock = cache::lock(&ctx)?;
     match command {
         Command::Run => {
             let kernel = kernel::build(&ctx, kernel::Flavour::Lean)?;
             ctx.say(format!("{}", kernel.bzimage.display()));
             Ok(())
         }
+        Command::Enter => Ok(()),
     }
 }
 

@@ -1,0 +1,200 @@
+// SPDX-License-Identifier: GPL-2.0
+//! The cache: one run at a time, and nothing appears in it before it is whole.
+
+use crate::ctx::Ctx;
+use anyhow::{bail, Context, Result};
+use nix::fcntl::{Flock, FlockArg};
+use sha2::{Digest, Sha256};
+use std::fs::{self, File, OpenOptions};
+use std::io::Write;
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+/// What a cold run of everything needs, in GiB.
+const NEEDED: u64 = 12;
+
+/// Held while this run uses the cache.
+pub struct Lock(#[allow(dead_code)] Flock<File>);
+
+/// Waits for the cache, and clears away what an interrupted run left behind.
+pub fn lock(ctx: &Ctx) -> Result<Lock> {
+    let create = |dir: &Path| {
+        fs::create_dir_all(dir).with_context(|| {
+            format!(
+                "The cache folder {} cannot be created; give a place that can be written with \
+                 CACHE=dir",
+                dir.display()
+            )
+        })
+    };
+    for dir in ["ccache", "log", "dl", "src", "tree", "build", "tmp"] {
+        create(&ctx.cache.join(dir))?;
+    }
+    let path = ctx.cache.join("lock");
+    let file = OpenOptions::new()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(&path)
+        .with_context(|| format!("cannot write {}", path.display()))?;
+    let lock = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+        Ok(lock) => lock,
+        Err((file, _)) => {
+            ctx.say(format!(
+                "waiting for another run that uses {}",
+                ctx.cache.display()
+            ));
+            Flock::lock(file, FlockArg::LockExclusive)
+                .map_err(|(_, error)| error)
+                .with_context(|| format!("cannot lock {}", path.display()))?
+        }
+    };
+    let tmp = ctx.cache.join("tmp");
+    for entry in fs::read_dir(&tmp)? {
+        remove(&entry?.path())?;
+    }
+    Ok(Lock(lock))
+}
+
+/// Stops before a cold start that cannot end well.
+pub fn check_space(ctx: &Ctx) -> Result<()> {
+    let stat = nix::sys::statvfs::statvfs(&ctx.cache)?;
+    let free = stat.blocks_available() * stat.fragment_size() >> 30;
+    if free < NEEDED {
+        bail!(
+            "There are {free} GiB free at {}, and toolchain, sources and builds need about {NEEDED}. \
+             Free some space, or give another place with CACHE=dir.",
+            ctx.cache.display()
+        );
+    }
+    Ok(())
+}
+
+/// A path of its own in the cache for something unfinished.
+pub fn scratch(ctx: &Ctx, name: &str) -> Result<PathBuf> {
+    let path = ctx.cache.join("tmp").join(name);
+    remove(&path)?;
+    Ok(path)
+}
+
+/// Gives something finished its name, in one move, after it has reached the disk.
+pub fn publish(from: &Path, to: &Path) -> Result<()> {
+    let file = File::open(from)?;
+    // SAFETY: a plain system call on a descriptor that is open.
+    let result = unsafe { nix::libc::syncfs(file.as_raw_fd()) };
+    nix::errno::Errno::result(result).with_context(|| format!("cannot sync {}", from.display()))?;
+    if let Some(parent) = to.parent() {
+        fs::create_dir_all(parent)?;
+    }
+    if to.is_dir() {
+        remove(to)?;
+    }
+    fs::rename(from, to).with_context(|| format!("cannot create {}", to.display()))
+}
+
+/// Removes whatever is there, folders without permission bits included.
+pub fn remove(path: &Path) -> Result<()> {
+    let Ok(meta) = fs::symlink_metadata(path) else {
+        return Ok(());
+    };
+    if !meta.is_dir() {
+        return fs::remove_file(path).with_context(|| format!("cannot remove {}", path.display()));
+    }
+    if fs::remove_dir_all(path).is_ok() {
+        return Ok(());
+    }
+    for entry in walkdir::WalkDir::new(path).into_iter().flatten() {
+        if entry.file_type().is_dir() {
+            let _ = fs::set_permissions(entry.path(), fs::Permissions::from_mode(0o700));
+        }
+    }
+    fs::remove_dir_all(path).with_context(|| format!("cannot remove {}", path.display()))
+}
+
+/// Writes a file unless it has that content already; says whether it wrote.
+pub fn update(path: &Path, content: &[u8]) -> Result<bool> {
+    if fs::read(path).is_ok_and(|old| old == content) {
+        return Ok(false);
+    }
+    write(path, content)?;
+    Ok(true)
+}
+
+/// Writes a file, whole or not at all.
+pub fn write(path: &Path, content: &[u8]) -> Result<()> {
+    let failed = || format!("cannot write {}", path.display());
+    let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
+        bail!("{} names no file", path.display());
+    };
+    fs::create_dir_all(parent).with_context(failed)?;
+    let tmp = parent.join(format!(".{}.xtask", name.to_string_lossy()));
+    let mut file = File::create(&tmp).with_context(failed)?;
+    file.write_all(content).with_context(failed)?;
+    fs::rename(&tmp, path).with_context(failed)
+}
+
+/// A short name for some content.
+pub fn hash<T: AsRef<[u8]>>(parts: impl IntoIterator<Item = T>) -> String {
+    let mut hasher = Sha256::new();
+    for part in parts {
+        hasher.update((part.as_ref().len() as u64).to_le_bytes());
+        hasher.update(part.as_ref());
+    }
+    hasher
+        .finalize()
+        .iter()
+        .take(8)
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
+}
+
+/// A short name for the content of files and of the files under folders, by relative path.
+pub fn hash_files(paths: &[PathBuf]) -> Result<String> {
+    let mut parts = Vec::new();
+    for path in paths {
+        for entry in walkdir::WalkDir::new(path).sort_by_file_name() {
+            let entry = entry?;
+            if !entry.file_type().is_dir() {
+                let name = entry.path().strip_prefix(path)?;
+                parts.push(name.to_string_lossy().into_owned().into_bytes());
+                parts.push(
+                    fs::read(entry.path()).with_context(|| entry.path().display().to_string())?,
+                );
+            }
+        }
+    }
+    Ok(hash(parts))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn update_writes_only_changes() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a/b");
+        assert!(update(&path, b"one").unwrap());
+        assert!(!update(&path, b"one").unwrap());
+        assert!(update(&path, b"two").unwrap());
+        assert_eq!(fs::read(&path).unwrap(), b"two");
+        assert_eq!(fs::read_dir(dir.path().join("a")).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn remove_copes_with_locked_folders() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a");
+        fs::create_dir_all(path.join("b/c")).unwrap();
+        fs::set_permissions(path.join("b"), fs::Permissions::from_mode(0)).unwrap();
+        remove(&path).unwrap();
+        assert!(!path.exists());
+        remove(&path).unwrap();
+    }
+
+    #[test]
+    fn hash_tells_parts_apart() {
+        assert_ne!(hash(["ab", "c"]), hash(["a", "bc"]));
+    }
+}
