@@ -1,0 +1,402 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * The ioctls of /dev/iommu_ext_test, for the module and for its kselftests.
+ *
+ * Each capability has an ioctl type of its own. A structure is in and out at
+ * once; members marked "out" are written on success.
+ */
+#ifndef _IOMMU_EXT_TEST_H
+#define _IOMMU_EXT_TEST_H
+
+#include <linux/ioctl.h>
+#include <linux/types.h>
+
+#define IOMMU_EXT_TEST_DEVICE		"/dev/iommu_ext_test"
+
+#define IOMMU_EXT_TEST_IOASID		0xe0
+#define IOMMU_EXT_TEST_PASID_TESTDEV	0xe1
+
+/*
+ * IOASID allocator. IDs that an open file holds are freed when it is closed.
+ * An ioctl fails with what it refuses itself; what the tested call answered
+ * stands in the structure.
+ */
+
+#define IOASID_TEST_NR_SETS	4
+#define IOASID_TEST_ANY_SET	0xffffffffu	/* find: the NULL set */
+#define IOASID_TEST_INVALID	0xffffffffu	/* INVALID_IOASID, as userspace sees it */
+
+/* From where a call is made */
+enum ioasid_test_context {
+	IOASID_TEST_TASK,
+	IOASID_TEST_IRQS_OFF,
+	IOASID_TEST_HARDIRQ,
+	IOASID_TEST_RCU_CALLBACK,
+	IOASID_TEST_NR_CONTEXTS,
+};
+
+enum ioasid_test_getter {
+	IOASID_TEST_NO_GETTER,		/* the data is read under RCU */
+	IOASID_TEST_GETTER_TAKES,	/* a reference, dropped after the data is read */
+	IOASID_TEST_GETTER_REFUSES,
+	IOASID_TEST_NR_GETTERS,
+};
+
+/**
+ * struct ioasid_test_alloc - ioasid_alloc() with a data object
+ * @set: which set, below IOASID_TEST_NR_SETS
+ * @min: first ID allowed
+ * @max: last ID allowed
+ * @token: kept in the data object, 0 for none (private pointer NULL)
+ * @id: out: the ID, IOASID_TEST_INVALID for INVALID_IOASID
+ */
+struct ioasid_test_alloc {
+	__u32 set;
+	__u32 min;
+	__u32 max;
+	__u32 token;
+	__u32 id;
+};
+
+/**
+ * struct ioasid_test_free - ioasid_free(), then the data object
+ * @id: an ID that this file holds; an unknown one only with @unknown
+ * @context: enum ioasid_test_context
+ * @unknown: call ioasid_free() although nobody holds @id (it will WARN)
+ */
+struct ioasid_test_free {
+	__u32 id;
+	__u32 context;
+	__u32 unknown;
+};
+
+/**
+ * struct ioasid_test_find - ioasid_find()
+ * @set: which set, or IOASID_TEST_ANY_SET
+ * @id: the ID
+ * @getter: enum ioasid_test_getter
+ * @context: enum ioasid_test_context, but not IOASID_TEST_RCU_CALLBACK
+ * @error: out: the error that was returned, else 0
+ * @token: out: that of the data object, 0 for NULL
+ */
+struct ioasid_test_find {
+	__u32 set;
+	__u32 id;
+	__u32 getter;
+	__u32 context;
+	__s32 error;
+	__u32 token;
+};
+
+/**
+ * struct ioasid_test_set_data - ioasid_set_data() with a new data object
+ * @id: an ID that this file holds, or one that nobody holds
+ * @token: kept in the new object, 0 for NULL
+ * @reader_ms: if set, a reader finds the old object first and stays in its RCU
+ *             section for so long
+ * @error: out: what was returned
+ * @returned_early: out: 1 if the call returned while that reader was inside
+ */
+struct ioasid_test_set_data {
+	__u32 id;
+	__u32 token;
+	__u32 reader_ms;
+	__s32 error;
+	__u32 returned_early;
+};
+
+/**
+ * struct ioasid_test_fill - allocate until nothing is free
+ * @set: which set
+ * @min: first ID allowed
+ * @max: last ID allowed
+ * @count: out: how many IDs were given
+ * @bad: out: how many of them were out of range or held already
+ */
+struct ioasid_test_fill {
+	__u32 set;
+	__u32 min;
+	__u32 max;
+	__u32 count;
+	__u32 bad;
+};
+
+/**
+ * struct ioasid_test_global - iommu_alloc_global_pasid() for a PCI device
+ * @segment: PCI segment
+ * @bus: its bus
+ * @devfn: device and function, as PCI_DEVFN()
+ * @max_pasids: out: the device's limit
+ * @id: out: the PASID, IOASID_TEST_INVALID for none
+ */
+struct ioasid_test_global {
+	__u32 segment;
+	__u32 bus;
+	__u32 devfn;
+	__u32 max_pasids;
+	__u32 id;
+};
+
+/**
+ * struct ioasid_test_stress - threads that allocate, find, replace and free
+ * @threads: how many, at most IOASID_TEST_MAX_THREADS
+ * @seconds: for how long
+ * @min: first ID allowed
+ * @max: last ID allowed; at most IOASID_TEST_MAX_RANGE IDs
+ * @allocs: out: IDs allocated
+ * @finds: out: calls of ioasid_find() that gave an object
+ * @replaced: out: calls of ioasid_set_data()
+ * @full: out: allocations that failed
+ * @double_holders: out: IDs given to two holders at once
+ * @stale: out: objects seen after they were freed
+ * @mixed: out: objects of another ID or set than was asked for
+ * @unexpected: out: any other answer that must not be
+ */
+struct ioasid_test_stress {
+	__u32 threads;
+	__u32 seconds;
+	__u32 min;
+	__u32 max;
+	__u64 allocs;
+	__u64 finds;
+	__u64 replaced;
+	__u64 full;
+	__u64 double_holders;
+	__u64 stale;
+	__u64 mixed;
+	__u64 unexpected;
+};
+
+#define IOASID_TEST_MAX_THREADS	64
+#define IOASID_TEST_MAX_RANGE	65536
+
+#define IOASID_TEST_ALLOC	_IOWR(IOMMU_EXT_TEST_IOASID, 0, struct ioasid_test_alloc)
+#define IOASID_TEST_FREE	_IOW(IOMMU_EXT_TEST_IOASID, 1, struct ioasid_test_free)
+#define IOASID_TEST_FIND	_IOWR(IOMMU_EXT_TEST_IOASID, 2, struct ioasid_test_find)
+#define IOASID_TEST_SET_DATA	_IOWR(IOMMU_EXT_TEST_IOASID, 3, struct ioasid_test_set_data)
+#define IOASID_TEST_FILL	_IOWR(IOMMU_EXT_TEST_IOASID, 4, struct ioasid_test_fill)
+#define IOASID_TEST_DRAIN	_IO(IOMMU_EXT_TEST_IOASID, 5)	/* free all this file holds */
+#define IOASID_TEST_GLOBAL	_IOWR(IOMMU_EXT_TEST_IOASID, 6, struct ioasid_test_global)
+#define IOASID_TEST_STRESS	_IOWR(IOMMU_EXT_TEST_IOASID, 7, struct ioasid_test_stress)
+
+/*
+ * pasid-testdev, see Documentation/driver-api/iommu-ext/pasid-testdev.rst and
+ * pasid_testdev_regs.h. A file opens one device, a device has one file. All
+ * that the file made is taken down, and the device reset, when the file is
+ * closed or the device goes; after that all ioctls fail with ENODEV. They fail
+ * with the error of the kernel call they make, or for bad arguments with
+ * EINVAL, ENOENT (no such buffer, domain, mapping, or attachment), ENOSPC (too
+ * many of them), EBUSY (it is in use).
+ */
+
+#define PTD_TEST_NR_BUFS		64
+#define PTD_TEST_NR_DOMAINS		32
+#define PTD_TEST_NR_MAPS		128
+#define PTD_TEST_NR_ATTACHED		64
+#define PTD_TEST_MAX_BUF		(4u << 20)
+#define PTD_TEST_MAX_BATCH		512
+
+/* The domain that the DMA API uses for the device */
+#define PTD_TEST_DEFAULT_DOMAIN		0xffffffffu
+
+/**
+ * struct ptd_test_info - one of the devices that are there
+ * @index: 0, 1, ... until the ioctl fails with ENOENT
+ * @segment: out: PCI segment
+ * @bus: out: its bus
+ * @devfn: out: device and function
+ * @group: out: ID of its IOMMU group, -1 for none
+ * @max_pasids: out: how many PASIDs device and IOMMU can do
+ * @pasid_enabled: out: PASIDs are switched on in the device
+ * @ats_enabled: out: ATS is switched on in the device
+ */
+struct ptd_test_info {
+	__u32 index;
+	__u32 segment;
+	__u32 bus;
+	__u32 devfn;
+	__s32 group;
+	__u32 max_pasids;
+	__u32 pasid_enabled;
+	__u32 ats_enabled;
+};
+
+/**
+ * struct ptd_test_open - take a device for this file
+ * @segment: PCI segment
+ * @bus: its bus
+ * @devfn: device and function
+ */
+struct ptd_test_open {
+	__u32 segment;
+	__u32 bus;
+	__u32 devfn;
+};
+
+/**
+ * struct ptd_test_buf_alloc - allocate memory, zeroed
+ * @size: bytes, a multiple of the page size, at most PTD_TEST_MAX_BUF
+ * @coherent: 1: by dma_alloc_coherent(), 0: contiguous pages, mapped nowhere
+ * @buf: out: its index
+ * @pad: ignored
+ * @addr: out: DMA address, or physical address
+ */
+struct ptd_test_buf_alloc {
+	__u32 size;
+	__u32 coherent;
+	__u32 buf;
+	__u32 pad;
+	__u64 addr;
+};
+
+/**
+ * struct ptd_test_buf_copy - read or write a buffer
+ * @buf: its index
+ * @offset: first byte
+ * @len: bytes
+ * @write: 1: from @data to the buffer, 0: from the buffer to @data
+ * @data: user address
+ */
+struct ptd_test_buf_copy {
+	__u32 buf;
+	__u32 offset;
+	__u32 len;
+	__u32 write;
+	__u64 data;
+};
+
+/**
+ * struct ptd_test_map - iommu_map() or iommu_unmap() a whole buffer
+ * @domain: index of the domain
+ * @buf: index of the buffer, of the kind that is not coherent
+ * @iova: where
+ * @writable: 1: for reading and writing, 0: for reading only
+ * @pad: ignored
+ */
+struct ptd_test_map {
+	__u32 domain;
+	__u32 buf;
+	__u64 iova;
+	__u32 writable;
+	__u32 pad;
+};
+
+/**
+ * struct ptd_test_attach - attach a domain to a PASID, or detach it
+ * @domain: index of the domain, or PTD_TEST_DEFAULT_DOMAIN; detach ignores it
+ * @pasid: the PASID; 0: the group itself, for DMA without PASID
+ */
+struct ptd_test_attach {
+	__u32 domain;
+	__u32 pasid;
+};
+
+/**
+ * struct ptd_test_request - a request to the device
+ * @queue: which queue
+ * @slot: which slot of the queue
+ * @ctrl: PTD_OP_* and PTD_F_*; the driver adds PTD_F_IRQ
+ * @pasid: with PTD_F_PASID
+ * @src: address to read
+ * @dst: address to write
+ * @len: bytes
+ * @delay_us: pause before each step
+ * @pattern: for FILL and VERIFY
+ * @buf: for READ and WRITE
+ * @status: out: PTD_ST_*
+ * @moved: out: bytes
+ * @pad: ignored
+ * @fault_addr: out: where it stopped
+ */
+struct ptd_test_request {
+	__u32 queue;
+	__u32 slot;
+	__u32 ctrl;
+	__u32 pasid;
+	__u64 src;
+	__u64 dst;
+	__u32 len;
+	__u32 delay_us;
+	__u64 pattern;
+	__u32 buf;
+	__u32 status;
+	__u32 moved;
+	__u32 pad;
+	__u64 fault_addr;
+};
+
+/**
+ * struct ptd_test_batch - submit requests, or read how they stand
+ * @nr: how many, at most PTD_TEST_MAX_BATCH
+ * @pad: ignored
+ * @requests: user address of that many struct ptd_test_request
+ *
+ * PTD_TEST_SUBMIT stops at the first request whose slot is busy (EBUSY) or not
+ * there (EINVAL). PTD_TEST_STATUS writes the "out" members.
+ */
+struct ptd_test_batch {
+	__u32 nr;
+	__u32 pad;
+	__u64 requests;
+};
+
+/**
+ * struct ptd_test_wait - sleep until requests have ended
+ * @queue: which queue
+ * @timeout_ms: fail with ETIMEDOUT if nothing interrupts for so long
+ * @slots: the slots, a bit each
+ */
+struct ptd_test_wait {
+	__u32 queue;
+	__u32 timeout_ms;
+	__u64 slots;
+};
+
+/**
+ * struct ptd_test_reg - one access to BAR 0
+ * @offset: where, a multiple of @width
+ * @width: 1, 2, 4 or 8 bytes
+ * @write: 1: write @value, 0: read it
+ * @pad: ignored
+ * @value: in or out
+ */
+struct ptd_test_reg {
+	__u32 offset;
+	__u32 width;
+	__u32 write;
+	__u32 pad;
+	__u64 value;
+};
+
+/**
+ * struct ptd_test_regs - several accesses to BAR 0, in order
+ * @nr: how many, at most PTD_TEST_MAX_BATCH
+ * @pad: ignored
+ * @regs: user address of that many struct ptd_test_reg
+ */
+struct ptd_test_regs {
+	__u32 nr;
+	__u32 pad;
+	__u64 regs;
+};
+
+#define PTD_TEST_INFO		_IOWR(IOMMU_EXT_TEST_PASID_TESTDEV, 0, struct ptd_test_info)
+#define PTD_TEST_OPEN		_IOW(IOMMU_EXT_TEST_PASID_TESTDEV, 1, struct ptd_test_open)
+#define PTD_TEST_BUF_ALLOC	_IOWR(IOMMU_EXT_TEST_PASID_TESTDEV, 2, struct ptd_test_buf_alloc)
+#define PTD_TEST_BUF_FREE	_IOW(IOMMU_EXT_TEST_PASID_TESTDEV, 3, __u32)
+#define PTD_TEST_BUF_COPY	_IOW(IOMMU_EXT_TEST_PASID_TESTDEV, 4, struct ptd_test_buf_copy)
+#define PTD_TEST_DOMAIN_ALLOC	_IOR(IOMMU_EXT_TEST_PASID_TESTDEV, 5, __u32)
+#define PTD_TEST_DOMAIN_FREE	_IOW(IOMMU_EXT_TEST_PASID_TESTDEV, 6, __u32)
+#define PTD_TEST_MAP		_IOW(IOMMU_EXT_TEST_PASID_TESTDEV, 7, struct ptd_test_map)
+#define PTD_TEST_UNMAP		_IOW(IOMMU_EXT_TEST_PASID_TESTDEV, 8, struct ptd_test_map)
+#define PTD_TEST_ATTACH		_IOW(IOMMU_EXT_TEST_PASID_TESTDEV, 9, struct ptd_test_attach)
+#define PTD_TEST_DETACH		_IOW(IOMMU_EXT_TEST_PASID_TESTDEV, 10, struct ptd_test_attach)
+#define PTD_TEST_SUBMIT		_IOW(IOMMU_EXT_TEST_PASID_TESTDEV, 11, struct ptd_test_batch)
+#define PTD_TEST_STATUS		_IOW(IOMMU_EXT_TEST_PASID_TESTDEV, 12, struct ptd_test_batch)
+#define PTD_TEST_WAIT		_IOW(IOMMU_EXT_TEST_PASID_TESTDEV, 13, struct ptd_test_wait)
+#define PTD_TEST_SVA_BIND	_IOR(IOMMU_EXT_TEST_PASID_TESTDEV, 14, __u32) /* PASID */
+#define PTD_TEST_SVA_UNBIND	_IO(IOMMU_EXT_TEST_PASID_TESTDEV, 15)
+#define PTD_TEST_RESET		_IO(IOMMU_EXT_TEST_PASID_TESTDEV, 16) /* by FLR */
+#define PTD_TEST_REGS		_IOW(IOMMU_EXT_TEST_PASID_TESTDEV, 17, struct ptd_test_regs)
+
+#endif /* _IOMMU_EXT_TEST_H */
