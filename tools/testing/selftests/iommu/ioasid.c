@@ -1,0 +1,497 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * The IOASID allocator, through the test module.
+ *
+ * profiles: first-stage
+ */
+#include <stdint.h>
+
+#include "iommu_ext_util.h"
+#include "../kselftest_harness.h"
+
+#define INVALID		IOASID_TEST_INVALID
+#define WARN_SOURCE	"drivers/iommu/ext/ioasid.rs"
+
+/* Ranges of 1000 IDs far from where global PASIDs are given */
+#define RANGE(n)	(0x10000 + 1000 * (n))
+
+static uint32_t alloc_id(int fd, uint32_t set, uint32_t min, uint32_t max, uint32_t token)
+{
+	struct ioasid_test_alloc args = { .set = set, .min = min, .max = max, .token = token };
+
+	if (ioctl(fd, IOASID_TEST_ALLOC, &args)) {
+		printf("# IOASID_TEST_ALLOC: %s\n", strerror(errno));
+		return INVALID;
+	}
+	return args.id;
+}
+
+static int free_id_from(int fd, uint32_t id, enum ioasid_test_context context)
+{
+	struct ioasid_test_free args = { .id = id, .context = context };
+
+	return test_ioctl(fd, IOASID_TEST_FREE, &args);
+}
+
+static int free_id(int fd, uint32_t id)
+{
+	return free_id_from(fd, id, IOASID_TEST_TASK);
+}
+
+struct found {
+	int error;
+	uint32_t token;
+};
+
+static struct found find_from(int fd, uint32_t set, uint32_t id, enum ioasid_test_getter getter,
+			      enum ioasid_test_context context)
+{
+	struct ioasid_test_find args = {
+		.set = set, .id = id, .getter = getter, .context = context,
+	};
+
+	if (ioctl(fd, IOASID_TEST_FIND, &args))
+		return (struct found){ .error = -EIO };
+	return (struct found){ .error = args.error, .token = args.token };
+}
+
+static struct found find(int fd, uint32_t set, uint32_t id)
+{
+	return find_from(fd, set, id, IOASID_TEST_NO_GETTER, IOASID_TEST_TASK);
+}
+
+static int find_error(int fd, uint32_t set, uint32_t id)
+{
+	return find(fd, set, id).error;
+}
+
+static int set_data(int fd, uint32_t id, uint32_t token)
+{
+	struct ioasid_test_set_data args = { .id = id, .token = token };
+	int ret = test_ioctl(fd, IOASID_TEST_SET_DATA, &args);
+
+	return ret ?: args.error;
+}
+
+FIXTURE(ioasid)
+{
+	int fd;
+};
+
+FIXTURE_SETUP(ioasid)
+{
+	self->fd = open_test_device();
+	ASSERT_LE(0, self->fd);
+}
+
+FIXTURE_TEARDOWN(ioasid)
+{
+	EXPECT_EQ(0, close(self->fd));
+}
+
+TEST_F(ioasid, single_id_range)
+{
+	uint32_t id = RANGE(0);
+
+	EXPECT_EQ(id, alloc_id(self->fd, 0, id, id, 0));
+	EXPECT_EQ(INVALID, alloc_id(self->fd, 0, id, id, 0));
+	EXPECT_EQ(INVALID, alloc_id(self->fd, 1, id, id, 0));
+	EXPECT_EQ(0, free_id(self->fd, id));
+	EXPECT_EQ(id, alloc_id(self->fd, 1, id, id, 0));
+}
+
+/* Every ID from min to max is given once, and none beside */
+TEST_F(ioasid, range_is_inclusive)
+{
+	uint32_t min = RANGE(1), max = min + 6;
+	unsigned int seen = 0;
+	uint32_t id;
+	int i;
+
+	for (i = 0; i < 7; i++) {
+		id = alloc_id(self->fd, 0, min, max, 0);
+		ASSERT_LE(min, id);
+		ASSERT_GE(max, id);
+		EXPECT_EQ(0, seen & (1u << (id - min)));
+		seen |= 1u << (id - min);
+	}
+	EXPECT_EQ(0x7f, seen);
+	EXPECT_EQ(INVALID, alloc_id(self->fd, 0, min, max, 0));
+	EXPECT_EQ(-ENOENT, find_error(self->fd, IOASID_TEST_ANY_SET, min - 1));
+	EXPECT_EQ(-ENOENT, find_error(self->fd, IOASID_TEST_ANY_SET, max + 1));
+}
+
+TEST_F(ioasid, empty_range)
+{
+	EXPECT_EQ(INVALID, alloc_id(self->fd, 0, RANGE(2) + 1, RANGE(2), 0));
+	EXPECT_EQ(INVALID, alloc_id(self->fd, 0, INVALID, 0, 0));
+	EXPECT_EQ(INVALID, alloc_id(self->fd, 0, 2, 0, 0));
+}
+
+TEST_F(ioasid, reserved_ids)
+{
+	EXPECT_EQ(INVALID, alloc_id(self->fd, 0, 0, 0, 0));
+	EXPECT_EQ(INVALID, alloc_id(self->fd, 0, 1, 1, 0));
+	EXPECT_EQ(INVALID, alloc_id(self->fd, 0, 0, 1, 0));
+	EXPECT_EQ(2, alloc_id(self->fd, 0, 0, 2, 0));
+	EXPECT_EQ(INVALID, alloc_id(self->fd, 0, 0, 2, 0));
+	EXPECT_EQ(-ENOENT, find_error(self->fd, IOASID_TEST_ANY_SET, 0));
+	EXPECT_EQ(-ENOENT, find_error(self->fd, IOASID_TEST_ANY_SET, 1));
+
+	EXPECT_EQ(INVALID, alloc_id(self->fd, 0, INVALID, INVALID, 0));
+	EXPECT_EQ(INVALID - 1, alloc_id(self->fd, 0, INVALID - 1, INVALID, 7));
+	EXPECT_EQ(INVALID, alloc_id(self->fd, 0, INVALID - 1, INVALID, 0));
+	EXPECT_EQ(7, find(self->fd, 0, INVALID - 1).token);
+	EXPECT_EQ(-ENOENT, find_error(self->fd, IOASID_TEST_ANY_SET, INVALID));
+}
+
+TEST_F(ioasid, find)
+{
+	uint32_t id = alloc_id(self->fd, 1, RANGE(3), RANGE(3) + 9, 0x51);
+	struct found found;
+
+	ASSERT_NE(INVALID, id);
+	found = find(self->fd, 1, id);
+	EXPECT_EQ(0, found.error);
+	EXPECT_EQ(0x51, found.token);
+	EXPECT_EQ(0x51, find(self->fd, IOASID_TEST_ANY_SET, id).token);
+	EXPECT_EQ(-EACCES, find_error(self->fd, 0, id));
+	EXPECT_EQ(-EACCES, find_error(self->fd, 2, id));
+	EXPECT_EQ(-ENOENT, find_error(self->fd, 1, id + 1));
+	EXPECT_EQ(-ENOENT, find_error(self->fd, IOASID_TEST_ANY_SET, id + 1));
+	EXPECT_EQ(0, free_id(self->fd, id));
+	EXPECT_EQ(-ENOENT, find_error(self->fd, 1, id));
+	EXPECT_EQ(-ENOENT, find_error(self->fd, 0, id));
+}
+
+TEST_F(ioasid, find_without_data)
+{
+	uint32_t id = alloc_id(self->fd, 1, RANGE(4), RANGE(4), 0);
+	struct found found;
+	int getter;
+
+	ASSERT_EQ(RANGE(4), id);
+	for (getter = 0; getter < IOASID_TEST_NR_GETTERS; getter++) {
+		found = find_from(self->fd, 1, id, getter, IOASID_TEST_TASK);
+		EXPECT_EQ(0, found.error);
+		EXPECT_EQ(0, found.token);
+	}
+	EXPECT_EQ(-EACCES, find_error(self->fd, 0, id));
+}
+
+TEST_F(ioasid, getter)
+{
+	uint32_t id = alloc_id(self->fd, 2, RANGE(5), RANGE(5), 0x77);
+	struct found found;
+
+	ASSERT_EQ(RANGE(5), id);
+	found = find_from(self->fd, 2, id, IOASID_TEST_GETTER_TAKES, IOASID_TEST_TASK);
+	EXPECT_EQ(0, found.error);
+	EXPECT_EQ(0x77, found.token);
+	found = find_from(self->fd, 2, id, IOASID_TEST_GETTER_REFUSES, IOASID_TEST_TASK);
+	EXPECT_EQ(0, found.error);
+	EXPECT_EQ(0, found.token);
+	found = find_from(self->fd, 3, id, IOASID_TEST_GETTER_TAKES, IOASID_TEST_TASK);
+	EXPECT_EQ(-EACCES, found.error);
+	found = find_from(self->fd, 2, id + 1, IOASID_TEST_GETTER_TAKES, IOASID_TEST_TASK);
+	EXPECT_EQ(-ENOENT, found.error);
+}
+
+TEST_F(ioasid, set_data)
+{
+	uint32_t id = alloc_id(self->fd, 0, RANGE(6), RANGE(6), 1);
+
+	ASSERT_EQ(RANGE(6), id);
+	EXPECT_EQ(0, set_data(self->fd, id, 2));
+	EXPECT_EQ(2, find(self->fd, 0, id).token);
+	EXPECT_EQ(0, set_data(self->fd, id, 0));
+	EXPECT_EQ(0, find(self->fd, 0, id).error);
+	EXPECT_EQ(0, find(self->fd, 0, id).token);
+	EXPECT_EQ(0, set_data(self->fd, id, 3));
+	EXPECT_EQ(3, find(self->fd, IOASID_TEST_ANY_SET, id).token);
+	EXPECT_EQ(-EACCES, find_error(self->fd, 1, id));
+
+	EXPECT_EQ(-ENOENT, set_data(self->fd, id + 1, 4));
+	EXPECT_EQ(-ENOENT, find_error(self->fd, 0, id + 1));
+	EXPECT_EQ(0, free_id(self->fd, id));
+	EXPECT_EQ(-ENOENT, set_data(self->fd, id, 5));
+	EXPECT_EQ(-ENOENT, set_data(self->fd, 0, 6));
+	EXPECT_EQ(-ENOENT, set_data(self->fd, 1, 6));
+}
+
+/* A reader that is inside with the old object is waited for */
+TEST_F(ioasid, set_data_grace_period)
+{
+	struct ioasid_test_set_data args = { .token = 2, .reader_ms = 300 };
+	int i;
+
+	args.id = alloc_id(self->fd, 0, RANGE(7), RANGE(7), 1);
+	ASSERT_EQ(RANGE(7), args.id);
+	for (i = 0; i < 3; i++) {
+		ASSERT_EQ(0, test_ioctl(self->fd, IOASID_TEST_SET_DATA, &args));
+		EXPECT_EQ(0, args.error);
+		EXPECT_EQ(0, args.returned_early);
+	}
+}
+
+TEST_F(ioasid, free_unknown_warns_once)
+{
+	struct ioasid_test_free args = { .id = RANGE(8), .unknown = 1 };
+
+	EXPECT_EQ(-ENOENT, free_id(self->fd, RANGE(8)));
+	ASSERT_EQ(0, expect_warn_begin(WARN_SOURCE));
+	EXPECT_EQ(0, test_ioctl(self->fd, IOASID_TEST_FREE, &args));
+	EXPECT_EQ(0, test_ioctl(self->fd, IOASID_TEST_FREE, &args));
+	EXPECT_EQ(0, expect_warn_end());
+	/* Nothing else has happened */
+	EXPECT_EQ(-ENOENT, find_error(self->fd, IOASID_TEST_ANY_SET, RANGE(8)));
+	EXPECT_EQ(RANGE(8), alloc_id(self->fd, 0, RANGE(8), RANGE(8), 0));
+}
+
+TEST_F(ioasid, double_free_warns)
+{
+	struct ioasid_test_free args = { .unknown = 1 };
+
+	args.id = alloc_id(self->fd, 0, RANGE(9), RANGE(9), 1);
+	ASSERT_EQ(RANGE(9), args.id);
+	EXPECT_EQ(0, free_id(self->fd, args.id));
+	ASSERT_EQ(0, expect_warn_begin(WARN_SOURCE));
+	EXPECT_EQ(0, test_ioctl(self->fd, IOASID_TEST_FREE, &args));
+	EXPECT_EQ(0, expect_warn_end());
+}
+
+/* Reserved IDs are unknown IDs */
+TEST_F(ioasid, free_reserved_warns)
+{
+	uint32_t ids[] = { 0, 1, INVALID };
+	struct ioasid_test_free args = { .unknown = 1 };
+	size_t i;
+
+	for (i = 0; i < ARRAY_SIZE(ids); i++) {
+		args.id = ids[i];
+		ASSERT_EQ(0, expect_warn_begin(WARN_SOURCE));
+		EXPECT_EQ(0, test_ioctl(self->fd, IOASID_TEST_FREE, &args));
+		EXPECT_EQ(0, expect_warn_end());
+	}
+	EXPECT_EQ(INVALID, alloc_id(self->fd, 0, 0, 1, 0));
+}
+
+TEST_F(ioasid, reuse_after_free)
+{
+	uint32_t min = RANGE(10), max = min + 3;
+	int i;
+
+	for (i = 0; i < 4; i++)
+		ASSERT_NE(INVALID, alloc_id(self->fd, 0, min, max, 10 + i));
+	for (i = 0; i < 100; i++) {
+		uint32_t id = min + i % 4;
+
+		ASSERT_EQ(0, free_id(self->fd, id));
+		ASSERT_EQ(-ENOENT, find_error(self->fd, IOASID_TEST_ANY_SET, id));
+		ASSERT_EQ(id, alloc_id(self->fd, i % IOASID_TEST_NR_SETS, min, max, 1000 + i));
+		ASSERT_EQ(1000 + i, find(self->fd, i % IOASID_TEST_NR_SETS, id).token);
+		ASSERT_EQ(INVALID, alloc_id(self->fd, 0, min, max, 0));
+	}
+}
+
+/* Sets share one space: an ID belongs to one of them at most */
+TEST_F(ioasid, two_sets)
+{
+	uint32_t min = RANGE(11), max = min + 15;
+	uint32_t a[8], b[8];
+	int i, j;
+
+	for (i = 0; i < 8; i++) {
+		a[i] = alloc_id(self->fd, 0, min, max, 0xa0 + i);
+		b[i] = alloc_id(self->fd, 1, min, max, 0xb0 + i);
+		ASSERT_NE(INVALID, a[i]);
+		ASSERT_NE(INVALID, b[i]);
+	}
+	EXPECT_EQ(INVALID, alloc_id(self->fd, 0, min, max, 0));
+	EXPECT_EQ(INVALID, alloc_id(self->fd, 1, min, max, 0));
+	for (i = 0; i < 8; i++) {
+		for (j = 0; j < 8; j++)
+			EXPECT_NE(a[i], b[j]);
+		EXPECT_EQ(0xa0 + i, find(self->fd, 0, a[i]).token);
+		EXPECT_EQ(0xb0 + i, find(self->fd, 1, b[i]).token);
+		EXPECT_EQ(-EACCES, find_error(self->fd, 1, a[i]));
+		EXPECT_EQ(-EACCES, find_error(self->fd, 0, b[i]));
+	}
+	EXPECT_EQ(0, free_id(self->fd, a[3]));
+	EXPECT_EQ(a[3], alloc_id(self->fd, 1, min, max, 0xcc));
+	EXPECT_EQ(-EACCES, find_error(self->fd, 0, a[3]));
+	EXPECT_EQ(0xcc, find(self->fd, 1, a[3]).token);
+}
+
+/* free and find work from everywhere but NMIs; lockdep looks on */
+TEST_F(ioasid, contexts)
+{
+	uint32_t id = RANGE(12);
+	struct found found;
+	int context;
+
+	for (context = 0; context < IOASID_TEST_NR_CONTEXTS; context++) {
+		ASSERT_EQ(id, alloc_id(self->fd, 0, id, id, 0x33));
+		if (context != IOASID_TEST_RCU_CALLBACK) {
+			found = find_from(self->fd, 0, id, IOASID_TEST_GETTER_TAKES, context);
+			EXPECT_EQ(0, found.error);
+			EXPECT_EQ(0x33, found.token);
+		}
+		EXPECT_EQ(0, free_id_from(self->fd, id, context));
+		EXPECT_EQ(-ENOENT, find_error(self->fd, IOASID_TEST_ANY_SET, id));
+	}
+}
+
+TEST_F(ioasid, close_frees)
+{
+	int fd = open_test_device();
+
+	ASSERT_LE(0, fd);
+	EXPECT_EQ(RANGE(13), alloc_id(fd, 0, RANGE(13), RANGE(13), 5));
+	EXPECT_EQ(5, find(self->fd, 0, RANGE(13)).token);
+	EXPECT_EQ(-EPERM, free_id(self->fd, RANGE(13)));
+	EXPECT_EQ(-EPERM, set_data(self->fd, RANGE(13), 6));
+	EXPECT_EQ(0, close(fd));
+	EXPECT_EQ(-ENOENT, find_error(self->fd, 0, RANGE(13)));
+}
+
+TEST_F(ioasid, bad_ioctls)
+{
+	struct ioasid_test_alloc alloc = { .set = IOASID_TEST_NR_SETS, .min = 2, .max = 3 };
+	struct ioasid_test_find find = { .set = IOASID_TEST_NR_SETS, .id = 2 };
+	struct ioasid_test_stress stress = { .threads = IOASID_TEST_MAX_THREADS + 1 };
+
+	EXPECT_EQ(-EINVAL, test_ioctl(self->fd, IOASID_TEST_ALLOC, &alloc));
+	EXPECT_EQ(-EINVAL, test_ioctl(self->fd, IOASID_TEST_FIND, &find));
+	find.set = 0;
+	find.getter = IOASID_TEST_NR_GETTERS;
+	EXPECT_EQ(-EINVAL, test_ioctl(self->fd, IOASID_TEST_FIND, &find));
+	EXPECT_EQ(-EINVAL, test_ioctl(self->fd, IOASID_TEST_STRESS, &stress));
+	EXPECT_EQ(-EFAULT, test_ioctl(self->fd, IOASID_TEST_FIND, NULL));
+	EXPECT_EQ(-ENOTTY, test_ioctl(self->fd, _IO(IOMMU_EXT_TEST_IOASID, 0xff), NULL));
+	EXPECT_EQ(-ENOTTY, test_ioctl(self->fd, _IO(0x7f, 0), NULL));
+}
+
+TEST_F_TIMEOUT(ioasid, stress, 180)
+{
+	struct ioasid_test_stress args = {
+		.threads = 8,
+		.seconds = long_run() ? 60 : 10,
+		.min = RANGE(14),
+		.max = RANGE(14) + 255,
+	};
+
+	ASSERT_EQ(0, test_ioctl(self->fd, IOASID_TEST_STRESS, &args));
+	printf("# %llu allocated, %llu found, %llu replaced, %llu times full\n",
+	       (unsigned long long)args.allocs, (unsigned long long)args.finds,
+	       (unsigned long long)args.replaced, (unsigned long long)args.full);
+	EXPECT_EQ(0, args.double_holders);
+	EXPECT_EQ(0, args.stale);
+	EXPECT_EQ(0, args.mixed);
+	EXPECT_EQ(0, args.unexpected);
+	/* It did what it is for */
+	EXPECT_LT(1000, args.allocs);
+	EXPECT_LT(1000, args.finds);
+	EXPECT_LT(10, args.replaced);
+	EXPECT_LT(0, args.full);
+}
+
+/* PASIDs for devices */
+
+static bool pasid_device(int fd, bool capable, struct ioasid_test_global *global)
+{
+	struct ptd_test_info info = {};
+
+	for (; !ioctl(fd, PTD_TEST_INFO, &info); info.index++) {
+		if (!!info.max_pasids != capable)
+			continue;
+		*global = (struct ioasid_test_global){
+			.segment = info.segment, .bus = info.bus, .devfn = info.devfn,
+		};
+		return true;
+	}
+	return false;
+}
+
+TEST_F(ioasid, global_pasids)
+{
+	struct ioasid_test_global first, second;
+
+	ASSERT_TRUE(pasid_device(self->fd, true, &first));
+	second = first;
+	ASSERT_EQ(0, test_ioctl(self->fd, IOASID_TEST_GLOBAL, &first));
+	ASSERT_EQ(0, test_ioctl(self->fd, IOASID_TEST_GLOBAL, &second));
+	EXPECT_EQ(1u << 20, first.max_pasids);
+	EXPECT_LE(2, first.id);
+	EXPECT_GT(first.max_pasids, first.id);
+	EXPECT_LE(2, second.id);
+	EXPECT_GT(second.max_pasids, second.id);
+	EXPECT_NE(first.id, second.id);
+
+	/* They are IDs of the one space, and of no set of this test */
+	EXPECT_EQ(0, find_error(self->fd, IOASID_TEST_ANY_SET, first.id));
+	EXPECT_EQ(-EACCES, find_error(self->fd, 0, first.id));
+	EXPECT_EQ(INVALID, alloc_id(self->fd, 0, first.id, first.id, 0));
+	EXPECT_EQ(0, free_id(self->fd, first.id));
+	EXPECT_EQ(-ENOENT, find_error(self->fd, IOASID_TEST_ANY_SET, first.id));
+	EXPECT_EQ(first.id, alloc_id(self->fd, 0, first.id, first.id, 9));
+	EXPECT_EQ(0, free_id(self->fd, second.id));
+}
+
+TEST_F(ioasid, global_pasid_without_capability)
+{
+	struct ioasid_test_global global;
+
+	ASSERT_TRUE(pasid_device(self->fd, false, &global));
+	ASSERT_EQ(0, test_ioctl(self->fd, IOASID_TEST_GLOBAL, &global));
+	EXPECT_EQ(0, global.max_pasids);
+	EXPECT_EQ(INVALID, global.id);
+}
+
+static long slab_kib(void)
+{
+	char line[128];
+	long kib = -1;
+	FILE *file = fopen("/proc/meminfo", "r");
+
+	while (file && fgets(line, sizeof(line), file))
+		if (sscanf(line, "SUnreclaim: %ld", &kib) == 1)
+			break;
+	if (file)
+		fclose(file);
+	return kib;
+}
+
+/* All IDs of 20 bits but 0 and 1; they are what global PASIDs come from */
+TEST_F_TIMEOUT(ioasid, whole_space, 600)
+{
+	struct ioasid_test_fill fill = { .set = 0, .min = 0, .max = (1u << 20) - 1 };
+	struct ioasid_test_global global;
+	long before, after;
+
+	ASSERT_TRUE(pasid_device(self->fd, true, &global));
+	before = slab_kib();
+	ASSERT_EQ(0, test_ioctl(self->fd, IOASID_TEST_FILL, &fill));
+	after = slab_kib();
+	printf("# %u IDs, %.1f bytes of slab each\n", fill.count,
+	       (after - before) * 1024.0 / fill.count);
+	EXPECT_EQ((1u << 20) - 2, fill.count);
+	EXPECT_EQ(0, fill.bad);
+	EXPECT_EQ(0, find_error(self->fd, 0, 2));
+	EXPECT_EQ(0, find_error(self->fd, 0, (1u << 20) - 1));
+	EXPECT_EQ(-ENOENT, find_error(self->fd, 0, 1u << 20));
+
+	ASSERT_EQ(0, test_ioctl(self->fd, IOASID_TEST_GLOBAL, &global));
+	EXPECT_EQ(INVALID, global.id);
+	EXPECT_EQ(0, free_id(self->fd, 0xfffff));
+	ASSERT_EQ(0, test_ioctl(self->fd, IOASID_TEST_GLOBAL, &global));
+	EXPECT_EQ(0xfffff, global.id);
+
+	ASSERT_EQ(0, test_ioctl(self->fd, IOASID_TEST_DRAIN));
+	EXPECT_EQ(-ENOENT, find_error(self->fd, IOASID_TEST_ANY_SET, 2));
+	EXPECT_EQ(-ENOENT, find_error(self->fd, IOASID_TEST_ANY_SET, 0xfffff));
+	EXPECT_EQ(2, alloc_id(self->fd, 0, 2, 2, 0));
+	EXPECT_EQ(0xfffff, alloc_id(self->fd, 0, 0xfffff, 0xfffff, 0));
+}
+
+TEST_HARNESS_MAIN
