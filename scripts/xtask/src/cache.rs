@@ -134,6 +134,16 @@ pub fn write(path: &Path, content: &[u8]) -> Result<()> {
     fs::rename(&tmp, path).with_context(failed)
 }
 
+/// Whether the stamp says that this was done from the same inputs.
+pub fn is_stamped(stamp: &Path, key: &str) -> bool {
+    fs::read_to_string(stamp).is_ok_and(|old| old == key)
+}
+
+/// Says that it was.
+pub fn stamp(stamp: &Path, key: &str) -> Result<()> {
+    write(stamp, key.as_bytes())
+}
+
 /// A short name for some content.
 pub fn hash<T: AsRef<[u8]>>(parts: impl IntoIterator<Item = T>) -> String {
     let mut hasher = Sha256::new();

@@ -1,9 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0
 //! Kernels: configured from fragments, built out of tree.
 
+use crate::cache;
 use crate::ctx::Ctx;
-use anyhow::{bail, Result};
-use std::path::PathBuf;
+use crate::kconfig;
+use crate::root::{self, Root};
+use crate::sandbox::Sandbox;
+use crate::tree::{self, Tree};
+use anyhow::{Context, Result};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 
 /// The kernels that runs and tests need.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -16,6 +23,27 @@ pub enum Flavour {
     Off,
     /// The kernel as released.
     Pristine,
+}
+
+impl Flavour {
+    pub fn name(self) -> &'static str {
+        match self {
+            Flavour::Lean => "lean",
+            Flavour::Debug => "debug",
+            Flavour::Off => "off",
+            Flavour::Pristine => "pristine",
+        }
+    }
+
+    /// Names in scripts/configs; a later one wins.
+    fn fragments(self) -> &'static [&'static str] {
+        match self {
+            Flavour::Lean => &["base", "x86_64", "ext"],
+            Flavour::Debug => &["base", "x86_64", "ext", "debug"],
+            Flavour::Off => &["base", "x86_64", "off"],
+            Flavour::Pristine => &["base", "x86_64", "pristine"],
+        }
+    }
 }
 
 /// A kernel that was built.
@@ -32,8 +60,121 @@ pub struct KernelBuild {
     pub release: String,
     /// Such as "7.3".
     pub series: String,
+    /// Changes when the kernel does.
+    pub key: String,
 }
 
-pub fn build(_ctx: &Ctx, _flavour: Flavour) -> Result<KernelBuild> {
-    bail!("kernels cannot be built yet");
+/// The environment of a kernel build: the tree at /src, the build folder at /build, always there,
+/// so that the compiler cache serves every tree.
+pub fn sandbox(ctx: &Ctx, root: &Root, tree: &Path, build: &Path) -> Sandbox {
+    Sandbox::new(ctx, root)
+        .ro(tree, "/src")
+        .rw(build, "/build")
+        .cwd("/src")
+        .env("KBUILD_BUILD_USER", "iommu-ext")
+        .env("KBUILD_BUILD_HOST", "iommu-ext")
+        .env("KBUILD_BUILD_TIMESTAMP", "2026-01-01")
+}
+
+fn make(sandbox: &Sandbox) -> Command {
+    let mut command = sandbox.command("make");
+    command.args([
+        "O=/build",
+        "LLVM=1",
+        "CC=ccache clang",
+        "HOSTCC=ccache clang",
+    ]);
+    command
+}
+
+/// Counts the lines of a kernel build that stand for something made.
+fn counter() -> impl FnMut(&str) -> Option<String> {
+    let mut made = 0;
+    move |line| {
+        let (what, file) = line.strip_prefix("  ")?.split_once("  ")?;
+        what.chars().all(|c| c.is_ascii_uppercase()).then(|| {
+            made += 1;
+            format!("{made} made, {}", file.trim())
+        })
+    }
+}
+
+/// Builds a kernel, or does nothing if the cache has it.
+pub fn build(ctx: &Ctx, flavour: Flavour) -> Result<KernelBuild> {
+    let root = root::prepare(ctx)?;
+    let tree = match flavour {
+        Flavour::Pristine => tree::pristine(ctx, &root)?,
+        _ => tree::patched(ctx, &root)?,
+    };
+    let configs = ctx.repo.join("scripts/configs");
+    let fragments: Vec<PathBuf> = flavour
+        .fragments()
+        .iter()
+        .map(|name| configs.join(name).with_extension("config"))
+        .collect();
+    let key = cache::hash([&tree.key, &root.key, &cache::hash_files(&fragments)?]);
+
+    let plain = ctx
+        .cache
+        .join("build")
+        .join(format!("{}-{}", tree.source.key, flavour.name()));
+    let build = PathBuf::from(format!("{}{}", plain.display(), ctx.suffix));
+    let stamp = build.join(".xtask-built");
+    if !cache::is_stamped(&stamp, &key) {
+        let name = format!(
+            "kernel {} {}{}",
+            tree.source.series,
+            flavour.name(),
+            ctx.suffix
+        );
+        let hint = "read the first error in the log; a build that goes wrong in files of the series means that \
+                    they do not fit this kernel. The next run goes on where this one ended.";
+        ctx.step(&name, hint, |step| {
+            if !build.is_dir() && plain.is_dir() {
+                step.note("copying the plain build");
+                let tmp = cache::scratch(ctx, "build")?;
+                let mut copy = Command::new("cp");
+                step.run(copy.args(["-a", "--reflink=auto"]).arg(&plain).arg(&tmp))?;
+                fs::rename(&tmp, &build)?;
+            }
+            fs::create_dir_all(&build)?;
+            cache::remove(&stamp)?;
+            compile(ctx, step, &root, &tree, &build, &fragments)?;
+            cache::stamp(&stamp, &key)
+        })?;
+    }
+    let release = fs::read_to_string(build.join("include/config/kernel.release"))
+        .context("the kernel's build folder states no release")?;
+    Ok(KernelBuild {
+        bzimage: build.join("arch/x86/boot/bzImage"),
+        modules: build.join("xtask-modules"),
+        tree: tree.dir,
+        release: release.trim().to_owned(),
+        series: tree.source.series,
+        build,
+        key,
+    })
+}
+
+fn compile(
+    ctx: &Ctx,
+    step: &mut crate::step::Step,
+    root: &Root,
+    tree: &Tree,
+    build: &Path,
+    fragments: &[PathBuf],
+) -> Result<()> {
+    let sandbox = sandbox(ctx, root, &tree.dir, build);
+    let key = cache::hash([&tree.kconfig, &root.key]);
+    kconfig::configure(step, build, fragments, &key, || make(&sandbox))?;
+    let mut command = make(&sandbox);
+    step.watch(
+        command
+            .arg(format!("-j{}", ctx.jobs))
+            .args(["bzImage", "modules"]),
+        counter(),
+    )?;
+    cache::remove(&build.join("xtask-modules"))?;
+    step.note("modules");
+    step.run(make(&sandbox).args(["modules_install", "INSTALL_MOD_PATH=/build/xtask-modules"]))
 }

@@ -21,9 +21,11 @@
 
 mod cache;
 mod cdecl;
+mod cocci;
 mod ctx;
 mod edits;
 mod initramfs;
+mod kconfig;
 mod kernel;
 mod proc;
 mod qemu;
@@ -32,6 +34,7 @@ mod sandbox;
 mod selftests;
 mod source;
 mod step;
+mod tree;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};

@@ -5,13 +5,40 @@ use crate::cache;
 use crate::ctx::{Ctx, SERIES};
 use crate::root::Root;
 use crate::sandbox::Sandbox;
-use crate::step::Step;
 use anyhow::{bail, Context, Result};
 use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The oldest kernel that the edits are written for.
 const OLDEST: (u32, u32) = (7, 2);
+
+/// What version control keeps and what a build leaves behind, in a tree of the user's.
+const GENERATED: [&str; 24] = [
+    ".git",
+    "*.a",
+    "*.cmd",
+    "*.d",
+    "*.ko",
+    "*.mod",
+    "*.mod.c",
+    "*.o",
+    "*.order",
+    "*.orig",
+    "*.rej",
+    "*.rmeta",
+    "*.so",
+    "*.symvers",
+    ".config",
+    ".config.old",
+    ".tmp_*",
+    ".version",
+    "/System.map",
+    "/arch/*/include/generated",
+    "/include/config",
+    "/include/generated",
+    "/tags",
+    "/vmlinux*",
+];
 
 const NETWORK: &str =
     "check that the Debian mirror can be reached (MIRROR=url chooses another), then \
@@ -27,6 +54,8 @@ pub struct Source {
     pub series: String,
     /// Names folders made from it.
     pub key: String,
+    /// Changes when the content does.
+    pub generation: String,
 }
 
 /// Version and series that a kernel's Makefile states.
@@ -70,6 +99,7 @@ fn newest(ctx: &Ctx, prefix: &str) -> Result<Option<Source>> {
     Ok(Some(Source {
         dir,
         key: format!("{key}-{series}"),
+        generation: version.clone(),
         version,
         series,
     }))
@@ -217,39 +247,44 @@ fn own_kernel(ctx: &Ctx, root: &Root, dir: &Path) -> Result<Source> {
         &cache::hash([dir.to_string_lossy().as_bytes()])[..8]
     );
     let copy = ctx.cache.join("src").join(&key);
+    let generation = ctx.cache.join("src").join(format!(".{key}"));
+    let sandbox = Sandbox::new(ctx, root)
+        .ro(&dir, "/from")
+        .rw(&ctx.cache.join("src"), "/to");
+    let rsync = || {
+        let mut rsync = sandbox.command("rsync");
+        rsync.args([
+            "-a",
+            "--no-owner",
+            "--no-group",
+            "--delete",
+            "--delete-excluded",
+            "--itemize-changes",
+        ]);
+        rsync.args(GENERATED.map(|pattern| format!("--exclude={pattern}")));
+        rsync
+    };
+    let paths = ["/from/".to_owned(), format!("/to/{key}/")];
     ctx.step("copy your kernel tree", "", |step| {
-        fs::create_dir_all(&copy)?;
-        sync_tree(step, ctx, root, &dir, &copy)
+        // The new generation is on record before the first change, in case this is interrupted.
+        if !step
+            .output(rsync().arg("--dry-run").args(&paths))?
+            .is_empty()
+        {
+            let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?;
+            cache::write(&generation, now.as_nanos().to_string().as_bytes())?;
+            step.run(rsync().args(&paths))?;
+        }
+        Ok(())
     })?;
+    let generation = fs::read_to_string(&generation)?;
     Ok(Source {
         dir: copy,
         version: format!("{v}.{p}.{s}"),
         series: format!("{v}.{p}"),
         key,
+        generation,
     })
-}
-
-fn sync_tree(step: &mut Step, ctx: &Ctx, root: &Root, from: &Path, to: &Path) -> Result<()> {
-    let sandbox = Sandbox::new(ctx, root)
-        .ro(from, "/from")
-        .rw(to, "/src")
-        .cwd("/src");
-    let mut rsync = sandbox.command("rsync");
-    rsync.args([
-        "-a",
-        "--no-owner",
-        "--no-group",
-        "--delete",
-        "--delete-excluded",
-    ]);
-    // What the kernel's own ignore file calls generated, and what version control keeps.
-    rsync.args([
-        "--exclude=.git",
-        "--filter=:- .gitignore",
-        "/from/",
-        "/src/",
-    ]);
-    step.run(&mut rsync)
 }
 
 /// QEMU's source with Debian's patches.

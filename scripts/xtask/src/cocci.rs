@@ -1,0 +1,191 @@
+// SPDX-License-Identifier: GPL-2.0
+//! Semantic patches: Coccinelle edits C code by its structure.
+//!
+//! The first comment lines of a script say what it is about:
+//!
+//! ```text
+//! // files: drivers/iommu/iommu.c include/linux/iommu.h
+//! // hunks: 7.2=3 7.3=3
+//! // options: --no-includes
+//! ```
+//!
+//! `hunks` counts those of `diff -U0` over all the files; any other number stops the build.
+
+use crate::cache;
+use crate::ctx::Ctx;
+use crate::edits::{Count, Files};
+use crate::root::Root;
+use crate::sandbox::Sandbox;
+use crate::step::Step;
+use anyhow::{bail, Context, Result};
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+#[derive(Debug)]
+struct Script {
+    path: PathBuf,
+    name: String,
+    text: String,
+    files: Vec<String>,
+    hunks: Count,
+    options: Vec<String>,
+}
+
+impl Script {
+    fn parse(path: &Path, text: String) -> Result<Self> {
+        let field = |key: &str| {
+            let head = text.lines().take_while(|line| line.starts_with("//"));
+            head.filter_map(|line| line.trim_start_matches('/').trim().strip_prefix(key))
+                .filter_map(|rest| rest.strip_prefix(':'))
+                .flat_map(str::split_whitespace)
+                .map(str::to_owned)
+                .collect::<Vec<_>>()
+        };
+        let (files, options) = (field("files"), field("options"));
+        let mut hunks = BTreeMap::new();
+        for word in field("hunks") {
+            let (series, count) = word.split_once('=').context("hunks: must be like 7.3=1")?;
+            hunks.insert(
+                series.to_owned(),
+                count.parse().context("hunks: must be like 7.3=1")?,
+            );
+        }
+        if files.is_empty() || hunks.is_empty() {
+            bail!("the head comment must have lines `// files: ...` and `// hunks: 7.3=1 ...`");
+        }
+        let name = path
+            .file_name()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned();
+        Ok(Script {
+            path: path.to_owned(),
+            name,
+            text,
+            files,
+            hunks: Count::Each(hunks),
+            options,
+        })
+    }
+}
+
+/// The scripts of the repository, in the order of their names.
+fn scripts(repo: &Path) -> Result<Vec<Script>> {
+    let dir = repo.join("scripts/cocci");
+    let mut paths: Vec<PathBuf> = fs::read_dir(dir)
+        .into_iter()
+        .flatten()
+        .flatten()
+        .map(|entry| entry.path())
+        .filter(|path| path.extension().is_some_and(|ext| ext == "cocci"))
+        .collect();
+    paths.sort();
+    paths
+        .into_iter()
+        .map(|path| {
+            let text = fs::read_to_string(&path)?;
+            Script::parse(&path, text).with_context(|| path.display().to_string())
+        })
+        .collect()
+}
+
+/// Applies all scripts to the files.
+pub fn apply(
+    ctx: &Ctx,
+    root: &Root,
+    step: &mut Step,
+    files: &mut Files,
+    series: &str,
+) -> Result<()> {
+    for script in scripts(&ctx.repo)? {
+        step.note(&script.name);
+        let found = apply_one(ctx, root, step, files, &script)?;
+        let wanted = script
+            .hunks
+            .of(series)
+            .with_context(|| script.name.clone())?;
+        if found != wanted {
+            bail!(
+                "{}: changes {found} places of {} in {series}, and must change {wanted}. The source is not the \
+                 one this semantic patch was written for: look at the code there, then adjust the patch or its \
+                 `hunks` line.",
+                script.path.display(),
+                script.files.join(", ")
+            );
+        }
+    }
+    Ok(())
+}
+
+fn apply_one(
+    ctx: &Ctx,
+    root: &Root,
+    step: &mut Step,
+    files: &mut Files,
+    script: &Script,
+) -> Result<usize> {
+    let mut inputs = vec![root.key.clone(), script.text.clone()];
+    for file in &script.files {
+        inputs.push(file.clone());
+        inputs.push(
+            files
+                .get(file)
+                .with_context(|| script.name.clone())?
+                .clone(),
+        );
+    }
+    let known = ctx.cache.join("cocci").join(cache::hash(&inputs));
+    if !known.is_dir() {
+        let tmp = cache::scratch(ctx, "cocci")?;
+        for file in &script.files {
+            let text = files.get(file)?;
+            cache::write(&tmp.join("old").join(file), text.as_bytes())?;
+            cache::write(&tmp.join("new").join(file), text.as_bytes())?;
+        }
+        let sandbox = Sandbox::new(ctx, root)
+            .rw(&tmp, "/work")
+            .ro(&script.path, "/script.cocci");
+        let spatch = sandbox.clone().cwd("/work/new");
+        step.run(
+            spatch
+                .command("spatch")
+                .args([
+                    "--sp-file",
+                    "/script.cocci",
+                    "--in-place",
+                    "--no-show-diff",
+                    "--very-quiet",
+                ])
+                .args(&script.options)
+                .args(&script.files),
+        )?;
+        // diff says by its status that there are differences, which is no failure.
+        let mut diff = sandbox.cwd("/work").command("bash");
+        let diff = step.output(diff.args(["-c", "diff -rU0 old new; [ $? -le 1 ]"]))?;
+        let hunks = diff.lines().filter(|line| line.starts_with("@@ ")).count();
+        fs::write(tmp.join("hunks"), hunks.to_string())?;
+        cache::remove(&tmp.join("old"))?;
+        cache::publish(&tmp, &known)?;
+    }
+    for file in &script.files {
+        let text = fs::read_to_string(known.join("new").join(file))?;
+        *files.get(file)? = text;
+    }
+    Ok(fs::read_to_string(known.join("hunks"))?.trim().parse()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn head_comment() {
+        let text = "// SPDX-License-Identifier: GPL-2.0\n// files: a.c b.h\n// hunks: 7.2=1 7.3=2\n// options: --no-includes\n\n@@\n@@\n";
+        let script = Script::parse(Path::new("x/y.cocci"), text.to_owned()).unwrap();
+        assert_eq!(script.files, ["a.c", "b.h"]);
+        assert_eq!(script.hunks.of("7.3").unwrap(), 2);
+        assert_eq!(script.options, ["--no-includes"]);
+        assert!(Script::parse(Path::new("y"), "// files: a\n".to_owned()).is_err());
+    }
+}
