@@ -11,8 +11,8 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
-#include <stdarg.h>
 #include <stdbool.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -22,6 +22,7 @@
 #include <unistd.h>
 
 #include "../../../../drivers/iommu/ext/test/iommu_ext_test.h"
+#include "../../../../drivers/iommu/ext/test/pasid_testdev_regs.h"
 
 static inline const char *guest_profile(void)
 {
@@ -134,6 +135,170 @@ static inline int host_request(const char *request)
 		printf("# host: %s: %s\n", request, answer);
 close:
 	close(pfd.fd);
+	return ret;
+}
+
+/* The PASID test device */
+
+/* All that are there; returns how many */
+static inline int ptd_list(int fd, struct ptd_test_info *infos, int max)
+{
+	int nr;
+
+	for (nr = 0; nr < max; nr++) {
+		infos[nr].index = nr;
+		if (ioctl(fd, PTD_TEST_INFO, &infos[nr]))
+			break;
+	}
+	return nr;
+}
+
+static inline int ptd_open(const struct ptd_test_info *info)
+{
+	struct ptd_test_open args = {
+		.segment = info->segment, .bus = info->bus, .devfn = info->devfn,
+	};
+	int fd = open_test_device();
+	int ret;
+
+	if (fd < 0)
+		return -errno;
+	ret = test_ioctl(fd, PTD_TEST_OPEN, &args);
+	if (!ret)
+		return fd;
+	close(fd);
+	return ret;
+}
+
+static inline uint64_t ptd_read(int fd, uint32_t offset, uint32_t width)
+{
+	struct ptd_test_reg reg = { .offset = offset, .width = width };
+	struct ptd_test_regs args = { .nr = 1, .regs = (uintptr_t)&reg };
+
+	return ioctl(fd, PTD_TEST_REGS, &args) ? ~0ull : reg.value;
+}
+
+static inline int ptd_write(int fd, uint32_t offset, uint32_t width, uint64_t value)
+{
+	struct ptd_test_reg reg = {
+		.offset = offset, .width = width, .write = 1, .value = value,
+	};
+	struct ptd_test_regs args = { .nr = 1, .regs = (uintptr_t)&reg };
+
+	return test_ioctl(fd, PTD_TEST_REGS, &args);
+}
+
+/* Requests of a held queue are taken, but none begins */
+static inline int ptd_hold(int fd, uint32_t queue, bool hold)
+{
+	return ptd_write(fd, PTD_QUEUE(queue) + PTD_Q_CTRL, 4, hold ? PTD_Q_CTRL_HOLD : 0);
+}
+
+static inline int ptd_submit(int fd, const struct ptd_test_request *reqs, uint32_t nr)
+{
+	struct ptd_test_batch args = { .nr = nr, .requests = (uintptr_t)reqs };
+
+	return test_ioctl(fd, PTD_TEST_SUBMIT, &args);
+}
+
+static inline int ptd_status(int fd, struct ptd_test_request *reqs, uint32_t nr)
+{
+	struct ptd_test_batch args = { .nr = nr, .requests = (uintptr_t)reqs };
+
+	return test_ioctl(fd, PTD_TEST_STATUS, &args);
+}
+
+static inline int ptd_wait(int fd, uint32_t queue, uint64_t slots)
+{
+	struct ptd_test_wait args = { .queue = queue, .slots = slots, .timeout_ms = 20000 };
+
+	return test_ioctl(fd, PTD_TEST_WAIT, &args);
+}
+
+/* Carry out one request; returns its PTD_ST_*, or an error */
+static inline int ptd_run(int fd, struct ptd_test_request *req)
+{
+	int ret = ptd_submit(fd, req, 1);
+
+	if (!ret)
+		ret = ptd_wait(fd, req->queue, 1ull << req->slot);
+	if (!ret)
+		ret = ptd_status(fd, req, 1);
+	return ret ?: (int)req->status;
+}
+
+static inline int ptd_buf_alloc(int fd, uint32_t size, bool coherent, uint32_t *buf, uint64_t *addr)
+{
+	struct ptd_test_buf_alloc args = { .size = size, .coherent = coherent };
+	int ret = test_ioctl(fd, PTD_TEST_BUF_ALLOC, &args);
+
+	*buf = args.buf;
+	if (addr)
+		*addr = args.addr;
+	return ret;
+}
+
+static inline int ptd_buf_copy(int fd, uint32_t buf, uint32_t offset, const void *data,
+			       uint32_t len, bool write)
+{
+	struct ptd_test_buf_copy args = {
+		.buf = buf, .offset = offset, .len = len, .write = write, .data = (uintptr_t)data,
+	};
+
+	return test_ioctl(fd, PTD_TEST_BUF_COPY, &args);
+}
+
+static inline int ptd_buf_write(int fd, uint32_t buf, const void *data, uint32_t len)
+{
+	return ptd_buf_copy(fd, buf, 0, data, len, true);
+}
+
+static inline int ptd_buf_read(int fd, uint32_t buf, void *data, uint32_t len)
+{
+	return ptd_buf_copy(fd, buf, 0, data, len, false);
+}
+
+static inline int ptd_map(int fd, uint32_t domain, uint32_t buf, uint64_t iova, bool writable)
+{
+	struct ptd_test_map args = {
+		.domain = domain, .buf = buf, .iova = iova, .writable = writable,
+	};
+
+	return test_ioctl(fd, PTD_TEST_MAP, &args);
+}
+
+static inline int ptd_unmap(int fd, uint32_t domain, uint32_t buf, uint64_t iova)
+{
+	struct ptd_test_map args = { .domain = domain, .buf = buf, .iova = iova };
+
+	return test_ioctl(fd, PTD_TEST_UNMAP, &args);
+}
+
+static inline int ptd_attach(int fd, uint32_t domain, uint32_t pasid)
+{
+	struct ptd_test_attach args = { .domain = domain, .pasid = pasid };
+
+	return test_ioctl(fd, PTD_TEST_ATTACH, &args);
+}
+
+static inline int ptd_detach(int fd, uint32_t pasid)
+{
+	struct ptd_test_attach args = { .pasid = pasid };
+
+	return test_ioctl(fd, PTD_TEST_DETACH, &args);
+}
+
+/* A PASID for the device from the global space; closing @fd frees it */
+static inline int ptd_pasid_alloc(int fd, const struct ptd_test_info *info, uint32_t *pasid)
+{
+	struct ioasid_test_global args = {
+		.segment = info->segment, .bus = info->bus, .devfn = info->devfn,
+	};
+	int ret = test_ioctl(fd, IOASID_TEST_GLOBAL, &args);
+
+	*pasid = args.id;
+	if (!ret && args.id == IOASID_TEST_INVALID)
+		ret = -ENOSPC;
 	return ret;
 }
 
