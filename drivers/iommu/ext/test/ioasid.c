@@ -23,6 +23,7 @@
 #include <linux/sched/signal.h>
 #include <linux/slab.h>
 #include <linux/vmalloc.h>
+#include <linux/xarray.h>
 
 #include "iommu_ext_test_internal.h"
 
@@ -205,7 +206,7 @@ static void bag_remove(struct id_bag *bag, ioasid_t id)
 	ida_free(&bag->ida[id >> 31], id & INT_MAX);
 }
 
-static bool bag_pop(struct id_bag *bag, ioasid_t *id)
+static bool bag_first(struct id_bag *bag, ioasid_t *id)
 {
 	unsigned int half;
 	int ret;
@@ -214,7 +215,6 @@ static bool bag_pop(struct id_bag *bag, ioasid_t *id)
 		ret = ida_find_first(&bag->ida[half]);
 		if (ret >= 0) {
 			*id = (half << 31) | ret;
-			bag_remove(bag, *id);
 			return true;
 		}
 	}
@@ -224,8 +224,120 @@ static bool bag_pop(struct id_bag *bag, ioasid_t *id)
 struct ioasid_state {
 	struct mutex lock;	/* serialises changes; finders go without */
 	struct id_bag held;	/* from ioasid_alloc() */
+	struct xarray extra;	/* more references to held IDs: how many */
 	struct id_bag global;	/* from iommu_alloc_global_pasid() */
+	bool custom[IOASID_TEST_NR_CUSTOM];
+	bool quota_changed[IOASID_TEST_NR_SETS];
 };
+
+/* Custom allocators. One file at a time may register each. */
+
+struct custom_allocator {
+	struct ioasid_allocator_ops ops;
+	struct ida ids;
+	u32 answer;
+	atomic_t allocs;
+	atomic_t frees;
+	ioasid_t last_freed;
+};
+
+static ioasid_t custom_alloc(ioasid_t min, ioasid_t max, void *data)
+{
+	struct custom_allocator *custom = data;
+	int id;
+
+	atomic_inc(&custom->allocs);
+	if (custom->answer != IOASID_TEST_CUSTOM_HONEST)
+		return custom->answer;
+	id = ida_alloc_range(&custom->ids, max(min, 2), min(max, INT_MAX), GFP_KERNEL);
+	return id < 0 ? INVALID_IOASID : id;
+}
+
+static void custom_free(ioasid_t id, void *data)
+{
+	struct custom_allocator *custom = data;
+
+	atomic_inc(&custom->frees);
+	WRITE_ONCE(custom->last_freed, id);
+	if (id <= INT_MAX && ida_exists(&custom->ids, id))
+		ida_free(&custom->ids, id);
+}
+
+static ioasid_t other_custom_alloc(ioasid_t min, ioasid_t max, void *data)
+{
+	return custom_alloc(min, max, data);
+}
+
+static void other_custom_free(ioasid_t id, void *data)
+{
+	custom_free(id, data);
+}
+
+static DEFINE_MUTEX(custom_lock);
+static struct custom_allocator customs[IOASID_TEST_NR_CUSTOM] = {
+	{ .ops = { .alloc = custom_alloc, .free = custom_free, .pdata = &customs[0] } },
+	{ .ops = { .alloc = custom_alloc, .free = custom_free, .pdata = &customs[1] } },
+	{ .ops = { .alloc = other_custom_alloc, .free = other_custom_free,
+		   .pdata = &customs[2] } },
+};
+
+static int custom_init(void)
+{
+	unsigned int i;
+
+	for (i = 0; i < IOASID_TEST_NR_CUSTOM; i++)
+		ida_init(&customs[i].ids);
+	return 0;
+}
+
+static void custom_unregister(struct ioasid_state *state, u32 which)
+{
+	if (!state->custom[which])
+		return;
+	ioasid_unregister_allocator(&customs[which].ops);
+	ida_destroy(&customs[which].ids);
+	state->custom[which] = false;
+}
+
+static int custom_register(struct ioasid_state *state, u32 which)
+{
+	struct custom_allocator *custom = &customs[which];
+	int ret = ioasid_register_allocator(&custom->ops);
+
+	if (ret)
+		return ret;
+	state->custom[which] = true;
+	custom->answer = IOASID_TEST_CUSTOM_HONEST;
+	atomic_set(&custom->allocs, 0);
+	atomic_set(&custom->frees, 0);
+	custom->last_freed = INVALID_IOASID;
+	return 0;
+}
+
+static int test_custom(struct ioasid_state *state, struct ioasid_test_custom *args)
+{
+	struct custom_allocator *custom;
+
+	if (args->which >= IOASID_TEST_NR_CUSTOM || args->action > IOASID_TEST_CUSTOM_ANSWER)
+		return -EINVAL;
+
+	guard(mutex)(&custom_lock);
+	custom = &customs[args->which];
+	args->error = 0;
+	if (args->action == IOASID_TEST_CUSTOM_REGISTER)
+		args->error = custom_register(state, args->which);
+	else if (!state->custom[args->which])
+		return -ENOENT;
+	else if (args->action == IOASID_TEST_CUSTOM_ANSWER)
+		custom->answer = args->answer;
+
+	args->allocs = atomic_read(&custom->allocs);
+	args->frees = atomic_read(&custom->frees);
+	args->last_freed = custom->last_freed;
+	if (args->action == IOASID_TEST_CUSTOM_UNREGISTER)
+		custom_unregister(state, args->which);
+	return 0;
+}
 
 static void *ioasid_state_open(void)
 {
@@ -235,17 +347,49 @@ static void *ioasid_state_open(void)
 		return ERR_PTR(-ENOMEM);
 	mutex_init(&state->lock);
 	bag_init(&state->held);
+	xa_init(&state->extra);
 	bag_init(&state->global);
 	return state;
 }
 
+static unsigned long extra_refs(struct ioasid_state *state, ioasid_t id)
+{
+	void *entry = xa_load(&state->extra, id);
+
+	return entry ? xa_to_value(entry) : 0;
+}
+
+/* Never needs memory to count down */
+static int set_extra_refs(struct ioasid_state *state, ioasid_t id, unsigned long count)
+{
+	if (!count) {
+		xa_erase(&state->extra, id);
+		return 0;
+	}
+	return xa_err(xa_store(&state->extra, id, xa_mk_value(count), GFP_KERNEL));
+}
+
+/* Forgets one reference; true if it is the last one */
+static bool forget_ref(struct ioasid_state *state, ioasid_t id)
+{
+	unsigned long extra = extra_refs(state, id);
+
+	if (extra) {
+		set_extra_refs(state, id, extra - 1);
+		return false;
+	}
+	bag_remove(&state->held, id);
+	return true;
+}
+
 /* Nobody else changes an ID that this file holds, so its object stays until then */
-static void free_held(ioasid_t id, enum ioasid_test_context context)
+static void free_held(struct ioasid_state *state, ioasid_t id, enum ioasid_test_context context)
 {
 	struct test_object *obj = ioasid_find(NULL, id, NULL);
+	bool last = forget_ref(state, id);
 
 	call_in_context(context, ioasid_free_fn, &id);
-	if (!IS_ERR(obj))
+	if (last && !IS_ERR(obj))
 		object_put(obj);
 }
 
@@ -253,19 +397,29 @@ static void drain(struct ioasid_state *state)
 {
 	ioasid_t id;
 
-	while (bag_pop(&state->held, &id)) {
-		free_held(id, IOASID_TEST_TASK);
+	while (bag_first(&state->held, &id)) {
+		free_held(state, id, IOASID_TEST_TASK);
 		cond_resched();
 	}
-	while (bag_pop(&state->global, &id))
+	while (bag_first(&state->global, &id)) {
+		bag_remove(&state->global, id);
 		iommu_free_global_pasid(id);
+	}
 }
 
 static void ioasid_state_release(void *data)
 {
 	struct ioasid_state *state = data;
+	u32 i;
 
 	drain(state);
+	mutex_lock(&custom_lock);
+	for (i = 0; i < IOASID_TEST_NR_CUSTOM; i++)
+		custom_unregister(state, i);
+	mutex_unlock(&custom_lock);
+	for (i = 0; i < IOASID_TEST_NR_SETS; i++)
+		if (state->quota_changed[i])
+			WRITE_ONCE(sets[i]->quota, 0);
 	mutex_destroy(&state->lock);
 	kfree(state);
 }
@@ -296,8 +450,10 @@ static int test_alloc(struct ioasid_state *state, struct ioasid_test_alloc *args
 		object_put(obj);
 		return -EEXIST;
 	}
-	if (ret)
-		free_held(args->id, IOASID_TEST_TASK);
+	if (ret) {
+		ioasid_free(args->id);
+		object_put(obj);
+	}
 	return ret;
 }
 
@@ -308,8 +464,7 @@ static int test_free(struct ioasid_state *state, struct ioasid_test_free *args)
 	if (args->context >= IOASID_TEST_NR_CONTEXTS)
 		return -EINVAL;
 	if (bag_has(&state->held, id)) {
-		bag_remove(&state->held, id);
-		free_held(id, args->context);
+		free_held(state, id, args->context);
 		return 0;
 	}
 	if (bag_has(&state->global, id)) {
@@ -451,6 +606,64 @@ static int test_fill(struct ioasid_state *state, struct ioasid_test_fill *args)
 	return 0;
 }
 
+static int test_get(struct ioasid_state *state, struct ioasid_test_ref *args)
+{
+	struct ioasid_set *set = NULL;
+	int ret;
+
+	if (args->set < IOASID_TEST_NR_SETS)
+		set = sets[args->set];
+	else if (args->set != IOASID_TEST_ANY_SET)
+		return -EINVAL;
+
+	args->error = ioasid_get(set, args->id);
+	if (args->error)
+		return 0;
+	ret = -EPERM;
+	if (bag_has(&state->held, args->id))
+		ret = set_extra_refs(state, args->id, extra_refs(state, args->id) + 1);
+	if (ret)
+		ioasid_free(args->id);
+	return ret;
+}
+
+static int test_put(struct ioasid_state *state, struct ioasid_test_ref *args)
+{
+	struct test_object *obj;
+	bool last;
+
+	if (!bag_has(&state->held, args->id)) {
+		if (ioasid_find(NULL, args->id, NULL) != ERR_PTR(-ENOENT))
+			return -EPERM;
+		/* An unknown one: it will WARN */
+		args->freed = ioasid_put(args->id);
+		return 0;
+	}
+	obj = ioasid_find(NULL, args->id, NULL);
+	last = forget_ref(state, args->id);
+	args->freed = ioasid_put(args->id);
+	if (last && !IS_ERR(obj))
+		object_put(obj);
+	return 0;
+}
+
+static int test_set(struct ioasid_state *state, struct ioasid_test_set *args)
+{
+	struct ioasid_set *set;
+
+	if (args->set >= IOASID_TEST_NR_SETS)
+		return -EINVAL;
+	set = sets[args->set];
+	if (args->change) {
+		state->quota_changed[args->set] = true;
+		WRITE_ONCE(set->quota, args->quota);
+	}
+	args->quota = READ_ONCE(set->quota);
+	args->count = READ_ONCE(set->count);
+	args->peak = READ_ONCE(set->peak);
+	return 0;
+}
+
 static int test_global(struct ioasid_state *state, struct ioasid_test_global *args)
 {
 	struct pci_dev *pdev;
@@ -564,6 +777,9 @@ static void stress_free(struct stress_thread *t)
 	if (atomic_xchg(stress_holder(t, id), 0) != t->nr)
 		t->count.double_holders++;
 	call_in_context(context, ioasid_free_fn, &id);
+	/* While another thread has a reference, the ID and its object can be found */
+	while (ioasid_find(NULL, id, NULL) == obj)
+		cond_resched();
 	object_put(obj);
 }
 
@@ -628,6 +844,35 @@ static void stress_find(struct stress_thread *t)
 		rcu_read_unlock();
 }
 
+/* While there is a reference the ID does not go, nor to another holder */
+static void stress_get(struct stress_thread *t)
+{
+	ioasid_t id = t->stress->min + stress_below(t, t->stress->max - t->stress->min + 1);
+	struct ioasid_set *set = sets[stress_below(t, IOASID_TEST_NR_SETS)];
+	struct test_object *obj;
+	unsigned int i;
+	int ret;
+
+	ret = ioasid_get(set, id);
+	if (ret) {
+		if (ret != -ENOENT && ret != -EACCES)
+			t->count.unexpected++;
+		return;
+	}
+	t->count.gets++;
+	for (i = 0; i < 2; i++) {
+		rcu_read_lock();
+		obj = ioasid_find(set, id, NULL);
+		if (IS_ERR_OR_NULL(obj))
+			t->count.unexpected++;
+		else
+			stress_check(t, obj, set, id);
+		rcu_read_unlock();
+		udelay(stress_below(t, 20));
+	}
+	ioasid_put(id);
+}
+
 /* An ID that this thread holds cannot be anything else than this */
 static void stress_find_own(struct stress_thread *t)
 {
@@ -660,6 +905,8 @@ static int stress_fn(void *arg)
 			stress_free(t);
 		else if (op < 280)
 			stress_find_own(t);
+		else if (op < 330)
+			stress_get(t);
 		else
 			stress_find(t);
 		cond_resched();
@@ -673,6 +920,7 @@ static void stress_add(struct ioasid_test_stress *sum, const struct ioasid_test_
 {
 	sum->allocs += part->allocs;
 	sum->finds += part->finds;
+	sum->gets += part->gets;
 	sum->replaced += part->replaced;
 	sum->full += part->full;
 	sum->double_holders += part->double_holders;
@@ -737,6 +985,9 @@ union ioasid_args {
 	struct ioasid_test_fill fill;
 	struct ioasid_test_global global;
 	struct ioasid_test_stress stress;
+	struct ioasid_test_ref ref;
+	struct ioasid_test_set set;
+	struct ioasid_test_custom custom;
 };
 
 static int ioasid_change(struct ioasid_state *state, unsigned int cmd, union ioasid_args *args)
@@ -752,6 +1003,14 @@ static int ioasid_change(struct ioasid_state *state, unsigned int cmd, union ioa
 		return test_fill(state, &args->fill);
 	case IOASID_TEST_GLOBAL:
 		return test_global(state, &args->global);
+	case IOASID_TEST_GET:
+		return test_get(state, &args->ref);
+	case IOASID_TEST_PUT:
+		return test_put(state, &args->ref);
+	case IOASID_TEST_SET:
+		return test_set(state, &args->set);
+	case IOASID_TEST_CUSTOM:
+		return test_custom(state, &args->custom);
 	case IOASID_TEST_DRAIN:
 		drain(state);
 		return 0;
@@ -793,6 +1052,7 @@ static void ioasid_exit(void)
 
 const struct ext_test_group ext_test_ioasid = {
 	.type = IOMMU_EXT_TEST_IOASID,
+	.init = custom_init,
 	.exit = ioasid_exit,
 	.open = ioasid_state_open,
 	.release = ioasid_state_release,

@@ -138,13 +138,75 @@ struct ioasid_test_global {
 };
 
 /**
- * struct ioasid_test_stress - threads that allocate, find, replace and free
+ * struct ioasid_test_ref - ioasid_get(), or ioasid_put() of a reference of this file
+ * @set: get: which set, or IOASID_TEST_ANY_SET
+ * @id: the ID; a reference is only kept to one that this file holds
+ * @error: out: get: what was returned
+ * @freed: out: put: what was returned
+ */
+struct ioasid_test_ref {
+	__u32 set;
+	__u32 id;
+	__s32 error;
+	__u32 freed;
+};
+
+/**
+ * struct ioasid_test_set - accounts of a set
+ * @set: which set
+ * @change: 1: set the quota; it is dropped when the file is closed
+ * @quota: in or out
+ * @count: out: IDs allocated
+ * @peak: out: the highest @count
+ */
+struct ioasid_test_set {
+	__u32 set;
+	__u32 change;
+	__u32 quota;
+	__u32 count;
+	__u32 peak;
+};
+
+#define IOASID_TEST_NR_CUSTOM		3	/* 0 and 1 have the same functions */
+#define IOASID_TEST_CUSTOM_HONEST	0xfffffffeu
+
+enum ioasid_test_custom_action {
+	IOASID_TEST_CUSTOM_QUERY,
+	IOASID_TEST_CUSTOM_REGISTER,
+	IOASID_TEST_CUSTOM_UNREGISTER,
+	IOASID_TEST_CUSTOM_ANSWER,
+};
+
+/**
+ * struct ioasid_test_custom - custom allocators
+ * @which: below IOASID_TEST_NR_CUSTOM
+ * @action: enum ioasid_test_custom_action
+ * @answer: what it answers next: an ID, or IOASID_TEST_CUSTOM_HONEST for the
+ *          lowest one that is allowed and free
+ * @error: out: register: what was returned
+ * @allocs: out: how often it was asked since it was registered
+ * @frees: out: how many IDs it was given back
+ * @last_freed: out: the latest of them
+ */
+struct ioasid_test_custom {
+	__u32 which;
+	__u32 action;
+	__u32 answer;
+	__s32 error;
+	__u32 allocs;
+	__u32 frees;
+	__u32 last_freed;
+};
+
+/**
+ * struct ioasid_test_stress - threads that allocate, find, get, replace and free
  * @threads: how many, at most IOASID_TEST_MAX_THREADS
  * @seconds: for how long
  * @min: first ID allowed
  * @max: last ID allowed; at most IOASID_TEST_MAX_RANGE IDs
  * @allocs: out: IDs allocated
  * @finds: out: calls of ioasid_find() that gave an object
+ * @gets: out: calls of ioasid_get() that gave a reference
  * @replaced: out: calls of ioasid_set_data()
  * @full: out: allocations that failed
  * @double_holders: out: IDs given to two holders at once
@@ -159,6 +221,7 @@ struct ioasid_test_stress {
 	__u32 max;
 	__u64 allocs;
 	__u64 finds;
+	__u64 gets;
 	__u64 replaced;
 	__u64 full;
 	__u64 double_holders;
@@ -178,6 +241,10 @@ struct ioasid_test_stress {
 #define IOASID_TEST_DRAIN	_IO(IOMMU_EXT_TEST_IOASID, 5)	/* free all this file holds */
 #define IOASID_TEST_GLOBAL	_IOWR(IOMMU_EXT_TEST_IOASID, 6, struct ioasid_test_global)
 #define IOASID_TEST_STRESS	_IOWR(IOMMU_EXT_TEST_IOASID, 7, struct ioasid_test_stress)
+#define IOASID_TEST_GET		_IOWR(IOMMU_EXT_TEST_IOASID, 8, struct ioasid_test_ref)
+#define IOASID_TEST_PUT		_IOWR(IOMMU_EXT_TEST_IOASID, 9, struct ioasid_test_ref)
+#define IOASID_TEST_SET		_IOWR(IOMMU_EXT_TEST_IOASID, 10, struct ioasid_test_set)
+#define IOASID_TEST_CUSTOM	_IOWR(IOMMU_EXT_TEST_IOASID, 11, struct ioasid_test_custom)
 
 /*
  * pasid-testdev, see Documentation/driver-api/iommu-ext/pasid-testdev.rst and

@@ -73,6 +73,43 @@ static int set_data(int fd, uint32_t id, uint32_t token)
 	return ret ?: args.error;
 }
 
+static int get_id(int fd, uint32_t set, uint32_t id)
+{
+	struct ioasid_test_ref args = { .set = set, .id = id };
+	int ret = test_ioctl(fd, IOASID_TEST_GET, &args);
+
+	return ret ?: args.error;
+}
+
+/* 1: that freed it, 0: it did not */
+static int put_id(int fd, uint32_t id)
+{
+	struct ioasid_test_ref args = { .id = id };
+	int ret = test_ioctl(fd, IOASID_TEST_PUT, &args);
+
+	return ret ?: (int)args.freed;
+}
+
+static struct ioasid_test_custom custom(int fd, uint32_t which, uint32_t action, uint32_t answer)
+{
+	struct ioasid_test_custom args = { .which = which, .action = action, .answer = answer };
+	int ret = test_ioctl(fd, IOASID_TEST_CUSTOM, &args);
+
+	if (ret)
+		args.error = ret;
+	return args;
+}
+
+static int custom_register(int fd, uint32_t which)
+{
+	return custom(fd, which, IOASID_TEST_CUSTOM_REGISTER, 0).error;
+}
+
+static int custom_unregister(int fd, uint32_t which)
+{
+	return custom(fd, which, IOASID_TEST_CUSTOM_UNREGISTER, 0).error;
+}
+
 FIXTURE(ioasid)
 {
 	int fd;
@@ -323,6 +360,162 @@ TEST_F(ioasid, two_sets)
 	EXPECT_EQ(0xcc, find(self->fd, 1, a[3]).token);
 }
 
+TEST_F(ioasid, references)
+{
+	uint32_t id = RANGE(15);
+
+	ASSERT_EQ(id, alloc_id(self->fd, 1, id, id, 0x44));
+	EXPECT_EQ(-ENOENT, get_id(self->fd, 1, id + 1));
+	EXPECT_EQ(-EACCES, get_id(self->fd, 0, id));
+	EXPECT_EQ(0, get_id(self->fd, 1, id));
+	EXPECT_EQ(0, get_id(self->fd, IOASID_TEST_ANY_SET, id));
+
+	/* Three references: findable and not reusable until the last is gone */
+	EXPECT_EQ(0, put_id(self->fd, id));
+	EXPECT_EQ(0x44, find(self->fd, 1, id).token);
+	EXPECT_EQ(INVALID, alloc_id(self->fd, 1, id, id, 0));
+	EXPECT_EQ(0, free_id(self->fd, id));
+	EXPECT_EQ(0x44, find(self->fd, 1, id).token);
+	EXPECT_EQ(INVALID, alloc_id(self->fd, 1, id, id, 0));
+	EXPECT_EQ(1, put_id(self->fd, id));
+	EXPECT_EQ(-ENOENT, find_error(self->fd, 1, id));
+	EXPECT_EQ(-ENOENT, get_id(self->fd, 1, id));
+	EXPECT_EQ(id, alloc_id(self->fd, 2, id, id, 0x45));
+	EXPECT_EQ(1, put_id(self->fd, id));
+}
+
+TEST_F(ioasid, put_unknown_warns)
+{
+	ASSERT_EQ(0, expect_warn_begin(WARN_SOURCE));
+	EXPECT_EQ(0, put_id(self->fd, RANGE(16)));
+	EXPECT_EQ(0, expect_warn_end());
+	EXPECT_EQ(-ENOENT, get_id(self->fd, IOASID_TEST_ANY_SET, 0));
+	EXPECT_EQ(-ENOENT, get_id(self->fd, IOASID_TEST_ANY_SET, 1));
+	EXPECT_EQ(-ENOENT, get_id(self->fd, IOASID_TEST_ANY_SET, INVALID));
+}
+
+TEST_F(ioasid, accounting)
+{
+	struct ioasid_test_set set = { .set = 3 };
+	uint32_t id[4], i, peak;
+
+	ASSERT_EQ(0, test_ioctl(self->fd, IOASID_TEST_SET, &set));
+	EXPECT_EQ(0, set.quota);
+	EXPECT_EQ(0, set.count);
+	peak = set.peak;
+
+	set.change = 1;
+	set.quota = 3;
+	ASSERT_EQ(0, test_ioctl(self->fd, IOASID_TEST_SET, &set));
+	for (i = 0; i < 3; i++) {
+		id[i] = alloc_id(self->fd, 3, RANGE(17), RANGE(17) + 99, 0);
+		EXPECT_NE(INVALID, id[i]);
+	}
+	EXPECT_EQ(INVALID, alloc_id(self->fd, 3, RANGE(17), RANGE(17) + 99, 0));
+	id[3] = alloc_id(self->fd, 2, RANGE(17), RANGE(17) + 99, 0);
+	EXPECT_NE(INVALID, id[3]);
+	set.change = 0;
+	ASSERT_EQ(0, test_ioctl(self->fd, IOASID_TEST_SET, &set));
+	EXPECT_EQ(3, set.count);
+	EXPECT_EQ(peak > 3 ? peak : 3, set.peak);
+
+	/* A reference more is not an ID more */
+	EXPECT_EQ(0, get_id(self->fd, 3, id[0]));
+	EXPECT_EQ(0, free_id(self->fd, id[0]));
+	ASSERT_EQ(0, test_ioctl(self->fd, IOASID_TEST_SET, &set));
+	EXPECT_EQ(3, set.count);
+	for (i = 0; i < 4; i++)
+		EXPECT_EQ(0, free_id(self->fd, id[i]));
+	ASSERT_EQ(0, test_ioctl(self->fd, IOASID_TEST_SET, &set));
+	EXPECT_EQ(0, set.count);
+	EXPECT_EQ(peak > 3 ? peak : 3, set.peak);
+}
+
+TEST_F(ioasid, custom_allocator)
+{
+	struct ioasid_test_custom state;
+	uint32_t id;
+
+	ASSERT_EQ(0, custom_register(self->fd, 0));
+	EXPECT_EQ(-EEXIST, custom_register(self->fd, 0));
+	EXPECT_EQ(RANGE(18), alloc_id(self->fd, 0, RANGE(18), RANGE(18) + 9, 0x66));
+	EXPECT_EQ(0x66, find(self->fd, 0, RANGE(18)).token);
+	state = custom(self->fd, 0, IOASID_TEST_CUSTOM_QUERY, 0);
+	EXPECT_EQ(1, state.allocs);
+	EXPECT_EQ(0, state.frees);
+
+	/* One with other functions may not take over while IDs are out; one with the same may */
+	EXPECT_EQ(-EBUSY, custom_register(self->fd, 2));
+	EXPECT_EQ(0, custom_register(self->fd, 1));
+	EXPECT_EQ(0, custom_unregister(self->fd, 1));
+
+	EXPECT_EQ(0, free_id(self->fd, RANGE(18)));
+	state = custom(self->fd, 0, IOASID_TEST_CUSTOM_QUERY, 0);
+	EXPECT_EQ(1, state.frees);
+	EXPECT_EQ(RANGE(18), state.last_freed);
+
+	/* It may have nothing to give */
+	custom(self->fd, 0, IOASID_TEST_CUSTOM_ANSWER, INVALID);
+	EXPECT_EQ(INVALID, alloc_id(self->fd, 0, RANGE(18), RANGE(18) + 9, 0));
+	state = custom(self->fd, 0, IOASID_TEST_CUSTOM_QUERY, 0);
+	EXPECT_EQ(2, state.allocs);
+	EXPECT_EQ(1, state.frees);
+	EXPECT_EQ(0, custom_unregister(self->fd, 0));
+
+	/* Back to the kernel's own */
+	id = alloc_id(self->fd, 0, RANGE(18), RANGE(18) + 9, 0);
+	EXPECT_NE(INVALID, id);
+	EXPECT_EQ(-EBUSY, custom_register(self->fd, 0));
+	EXPECT_EQ(0, free_id(self->fd, id));
+	EXPECT_EQ(0, custom_register(self->fd, 2));
+	EXPECT_EQ(0, custom_unregister(self->fd, 2));
+}
+
+/* What it answers is checked, and given back if it may not be */
+TEST_F(ioasid, custom_allocator_lies)
+{
+	uint32_t min = RANGE(19), max = min + 9, i;
+	uint32_t lies[] = { 0, 1, min - 1, max + 1, min + 5 };
+	struct ioasid_test_custom state;
+
+	ASSERT_EQ(0, custom_register(self->fd, 0));
+	custom(self->fd, 0, IOASID_TEST_CUSTOM_ANSWER, min + 5);
+	ASSERT_EQ(min + 5, alloc_id(self->fd, 0, min, max, 0x77));
+	for (i = 0; i < ARRAY_SIZE(lies); i++) {
+		custom(self->fd, 0, IOASID_TEST_CUSTOM_ANSWER, lies[i]);
+		ASSERT_EQ(0, expect_warn_begin(WARN_SOURCE));
+		EXPECT_EQ(INVALID, alloc_id(self->fd, 0, lies[i] < 2 ? 0 : min, max, 0x88));
+		EXPECT_EQ(0, expect_warn_end());
+		state = custom(self->fd, 0, IOASID_TEST_CUSTOM_QUERY, 0);
+		EXPECT_EQ(i + 1, state.frees);
+		EXPECT_EQ(lies[i], state.last_freed);
+	}
+	EXPECT_EQ(0x77, find(self->fd, 0, min + 5).token);
+	EXPECT_EQ(0, free_id(self->fd, min + 5));
+	EXPECT_EQ(0, custom_unregister(self->fd, 0));
+}
+
+/* IDs outlive an allocator that is unregistered too early */
+TEST_F(ioasid, custom_allocator_unregistered_early)
+{
+	uint32_t id = RANGE(20);
+
+	ASSERT_EQ(0, custom_register(self->fd, 0));
+	ASSERT_EQ(id, alloc_id(self->fd, 0, id, id + 9, 0x99));
+	ASSERT_EQ(0, expect_warn_begin(WARN_SOURCE));
+	EXPECT_EQ(0, custom_unregister(self->fd, 0));
+	EXPECT_EQ(0, expect_warn_end());
+	EXPECT_EQ(0x99, find(self->fd, 0, id).token);
+	EXPECT_EQ(INVALID, alloc_id(self->fd, 0, id, id, 0));
+	EXPECT_EQ(0, free_id(self->fd, id));
+	EXPECT_EQ(-ENOENT, find_error(self->fd, 0, id));
+
+	/* Its free was not called: the count begins anew with the registration */
+	ASSERT_EQ(0, custom_register(self->fd, 0));
+	EXPECT_EQ(0, custom(self->fd, 0, IOASID_TEST_CUSTOM_QUERY, 0).frees);
+	EXPECT_EQ(0, custom_unregister(self->fd, 0));
+}
+
 /* free and find work from everywhere but NMIs; lockdep looks on */
 TEST_F(ioasid, contexts)
 {
@@ -382,9 +575,8 @@ TEST_F_TIMEOUT(ioasid, stress, 180)
 	};
 
 	ASSERT_EQ(0, test_ioctl(self->fd, IOASID_TEST_STRESS, &args));
-	printf("# %llu allocated, %llu found, %llu replaced, %llu times full\n",
-	       (unsigned long long)args.allocs, (unsigned long long)args.finds,
-	       (unsigned long long)args.replaced, (unsigned long long)args.full);
+	printf("# %llu allocated, %llu found, %llu referenced, %llu replaced, %llu times full\n",
+	       args.allocs, args.finds, args.gets, args.replaced, args.full);
 	EXPECT_EQ(0, args.double_holders);
 	EXPECT_EQ(0, args.stale);
 	EXPECT_EQ(0, args.mixed);
@@ -392,6 +584,7 @@ TEST_F_TIMEOUT(ioasid, stress, 180)
 	/* It did what it is for */
 	EXPECT_LT(1000, args.allocs);
 	EXPECT_LT(1000, args.finds);
+	EXPECT_LT(100, args.gets);
 	EXPECT_LT(10, args.replaced);
 	EXPECT_LT(0, args.full);
 }
