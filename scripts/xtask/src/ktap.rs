@@ -32,8 +32,15 @@ pub struct Report {
 #[derive(Debug, PartialEq, Eq)]
 enum Statement<'a> {
     Version,
-    Plan { count: usize, skip: Option<&'a str> },
-    Result { ok: bool, number: usize, rest: &'a str },
+    Plan {
+        count: usize,
+        skip: Option<&'a str>,
+    },
+    Result {
+        ok: bool,
+        number: usize,
+        rest: &'a str,
+    },
     BailOut(&'a str),
     Diagnostic(&'a str),
 }
@@ -146,7 +153,9 @@ impl Parser {
             self.levels.push(Level::new(indent));
         }
         if !self.settle(indent) {
-            return self.error(format!("a plan (1..{count}) at a level that was never opened"));
+            return self.error(format!(
+                "a plan (1..{count}) at a level that was never opened"
+            ));
         }
         let Some(level) = self.levels.last_mut() else {
             return;
@@ -168,7 +177,9 @@ impl Parser {
     fn result(&mut self, indent: usize, ok: bool, number: usize, rest: &str) {
         let (name, directive) = describe(number, rest);
         if !self.settle(indent) {
-            return self.error(format!("result \"{name}\" at a level that was never opened"));
+            return self.error(format!(
+                "result \"{name}\" at a level that was never opened"
+            ));
         }
         let Some(level) = self.levels.last_mut() else {
             return;
@@ -190,7 +201,9 @@ impl Parser {
         let notes = std::mem::take(&mut level.notes);
         let below = level.below.take().unwrap_or_default();
         let outcome = outcome(ok, directive, &notes);
-        let failed_below = below.iter().any(|case| matches!(case.outcome, Outcome::Failed(_)));
+        let failed_below = below
+            .iter()
+            .any(|case| matches!(case.outcome, Outcome::Failed(_)));
         let told = !below.is_empty();
         level.cases.extend(below.into_iter().map(|case| Case {
             name: format!("{name}.{}", case.name),
@@ -211,9 +224,13 @@ impl Parser {
 
     /// Ends the innermost level and hands what it told to the one above.
     fn close_level(&mut self) {
-        let Some(level) = self.levels.pop() else {
+        let Some(mut level) = self.levels.pop() else {
             return;
         };
+        if let Some(orphans) = level.below.take() {
+            self.error("a subtest ended without a result line of its own");
+            level.cases.extend(orphans);
+        }
         match level.plan {
             None => self.error("no plan: the program ended early"),
             Some(plan) if plan != level.results => self.error(format!(
@@ -226,9 +243,6 @@ impl Parser {
                 }
             )),
             Some(_) => {}
-        }
-        if level.below.is_some() {
-            self.error("a subtest ended without a result line of its own");
         }
         match self.levels.last_mut() {
             Some(above) => above.below = Some(level.cases),
@@ -244,15 +258,6 @@ impl Parser {
             self.error("no KTAP output at all");
         }
         while !self.levels.is_empty() {
-            // A level without its parent's result line loses its cases: keep them.
-            let orphans = match self.levels.as_mut_slice() {
-                [.., level] => level.below.take().unwrap_or_default(),
-                [] => Vec::new(),
-            };
-            if !orphans.is_empty() {
-                self.error("a subtest ended without a result line of its own");
-                self.report.cases.extend(orphans);
-            }
             self.close_level();
         }
         self.report
@@ -272,7 +277,10 @@ fn statement(text: &str) -> Option<Statement<'_>> {
     }
     if let Some(rest) = text.strip_prefix("1..") {
         let (count, rest) = number(rest)?;
-        let skip = directive(rest).and_then(|(word, reason)| (word == "SKIP").then_some(reason));
+        let skip = describe(0, rest)
+            .1
+            .filter(|(word, _)| *word == "SKIP")
+            .map(|(_, why)| why);
         return Some(Statement::Plan { count, skip });
     }
     let (ok, rest) = match text.strip_prefix("not ok") {
@@ -285,21 +293,14 @@ fn statement(text: &str) -> Option<Statement<'_>> {
 
 /// Splits a decimal number off the front; it must be a word of its own.
 fn number(text: &str) -> Option<(usize, &str)> {
-    let end = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let end = text
+        .find(|c: char| !c.is_ascii_digit())
+        .unwrap_or(text.len());
     let (digits, rest) = text.split_at(end);
     if !rest.is_empty() && !rest.starts_with(' ') {
         return None;
     }
     Some((digits.parse().ok()?, rest))
-}
-
-/// Finds `# WORD reason`, the first unescaped one, in the rest of a line.
-fn directive(text: &str) -> Option<(&str, &str)> {
-    let text = match text.find(" #") {
-        Some(at) => text[at + 2..].trim_start(),
-        None => return None,
-    };
-    Some(text.split_once(' ').map_or((text, ""), |(word, reason)| (word, reason.trim())))
 }
 
 /// Splits name and directive of a result line. kselftest's plain helpers put the name of a
@@ -308,15 +309,23 @@ fn describe(number: usize, rest: &str) -> (String, Option<(&str, &str)>) {
     let rest = rest.trim();
     let rest = rest.strip_prefix("- ").unwrap_or(rest);
     let (name, found) = if rest.starts_with('#') {
-        ("", rest.strip_prefix('#').map(str::trim_start).unwrap_or_default())
+        (
+            "",
+            rest.strip_prefix('#')
+                .map(str::trim_start)
+                .unwrap_or_default(),
+        )
     } else {
         match rest.split_once(" #") {
             Some((name, found)) => (name.trim(), found.trim_start()),
             None => (rest, ""),
         }
     };
-    let found = (!found.is_empty())
-        .then(|| found.split_once(' ').map_or((found, ""), |(word, why)| (word, why.trim())));
+    let found = (!found.is_empty()).then(|| {
+        found
+            .split_once(' ')
+            .map_or((found, ""), |(word, why)| (word, why.trim()))
+    });
     let name = match (name, found) {
         ("", Some((_, reason))) if !reason.is_empty() => reason.to_owned(),
         ("", _) => number.to_string(),
@@ -330,7 +339,11 @@ fn outcome(ok: bool, directive: Option<(&str, &str)>, notes: &[String]) -> Outco
         let mut lines = vec![text];
         lines.extend(notes.iter().filter(|note| telling(note)).cloned());
         lines.retain(|line| !line.is_empty());
-        Outcome::Failed(if lines.is_empty() { "not ok".into() } else { lines.join("; ") })
+        Outcome::Failed(if lines.is_empty() {
+            "not ok".into()
+        } else {
+            lines.join("; ")
+        })
     };
     let (word, reason) = directive.unwrap_or_default();
     match (word.to_ascii_uppercase().as_str(), ok) {
@@ -363,7 +376,10 @@ mod tests {
     }
 
     fn case(name: &str, outcome: Outcome) -> Case {
-        Case { name: name.into(), outcome }
+        Case {
+            name: name.into(),
+            outcome,
+        }
     }
 
     fn passed(name: &str) -> Case {
@@ -420,8 +436,16 @@ mod tests {
 
     #[test]
     fn foreign_lines_mean_nothing() {
-        let report = read("hello\nTAP version 13\n1..1\nok then\nok 1x\nnot okay\n1..\nok 1 a\n[ 1.0] ok 1 b\n");
-        assert_eq!(report, Report { cases: vec![passed("a")], errors: vec![] });
+        let report = read(
+            "hello\nTAP version 13\n1..1\nok then\nok 1x\nnot okay\n1..\nok 1 a\n[ 1.0] ok 1 b\n",
+        );
+        assert_eq!(
+            report,
+            Report {
+                cases: vec![passed("a")],
+                errors: vec![]
+            }
+        );
     }
 
     #[test]
@@ -443,7 +467,10 @@ mod tests {
         assert!(sole_error("TAP version 13\n1..2\nok 1 a\nok 1 b\n").contains("number 1"));
         assert!(sole_error("TAP version 13\n1..2\nok 1 a\nok 2 a\n").contains("two results"));
         let report = read("TAP version 13\nok 1 a\n1..1\n");
-        assert!(report.errors.iter().any(|e| e.contains("before any plan")), "{report:?}");
+        assert!(
+            report.errors.iter().any(|e| e.contains("before any plan")),
+            "{report:?}"
+        );
         assert!(!read("ok 1 a\n").errors.is_empty());
     }
 
@@ -456,7 +483,10 @@ mod tests {
         assert_eq!(report.errors.len(), 2, "{report:?}");
         assert_eq!(report.cases, [passed("a")]);
         assert!(sole_error(&format!("{open}not ok 1 s\nok 2 t")).contains("more ran"));
-        assert!(sole_error(&format!("{head}    KTAP version 1\n    1..2\n    ok 1 a\nok 1 s\n")).contains("1 of 2"));
+        assert!(sole_error(&format!(
+            "{head}    KTAP version 1\n    1..2\n    ok 1 a\nok 1 s\n"
+        ))
+        .contains("1 of 2"));
     }
 
     #[test]
@@ -464,7 +494,10 @@ mod tests {
         let below = "KTAP version 1\n1..1\n    KTAP version 1\n    1..1\n";
         assert!(sole_error(&format!("{below}    not ok 1 a\nok 1 s\n")).contains("above a failed"));
         let report = read(&format!("{below}    ok 1 a\nnot ok 1 s\n"));
-        assert_eq!(report.cases, [passed("s.a"), case("s", Outcome::Failed("not ok".into()))]);
+        assert_eq!(
+            report.cases,
+            [passed("s.a"), case("s", Outcome::Failed("not ok".into()))]
+        );
     }
 
     #[test]
@@ -491,16 +524,28 @@ mod tests {
         assert_eq!(outcome_of("ok 1 a #  said something"), passed("a"));
         assert_eq!(outcome_of("ok 1 - a"), passed("a"));
         assert_eq!(outcome_of("ok 1"), passed("1"));
-        assert_eq!(outcome_of("ok 1 # SKIP no device"), case("no device", Outcome::Skipped("no device".into())));
-        assert_eq!(outcome_of("ok 1 a # skip x"), case("a", Outcome::Skipped("x".into())));
+        assert_eq!(
+            outcome_of("ok 1 # SKIP no device"),
+            case("no device", Outcome::Skipped("no device".into()))
+        );
+        assert_eq!(
+            outcome_of("ok 1 a # skip x"),
+            case("a", Outcome::Skipped("x".into()))
+        );
     }
 
     #[test]
     fn a_program_may_skip_as_a_whole() {
-        for text in ["1..0 # SKIP no iommufd\n", "TAP version 13\n1..0 # SKIP no iommufd\n"] {
+        for text in [
+            "1..0 # SKIP no iommufd\n",
+            "TAP version 13\n1..0 # SKIP no iommufd\n",
+        ] {
             let report = read(text);
             assert_eq!(report.errors, Vec::<String>::new());
-            assert_eq!(report.cases, [case("all", Outcome::Skipped("no iommufd".into()))]);
+            assert_eq!(
+                report.cases,
+                [case("all", Outcome::Skipped("no iommufd".into()))]
+            );
         }
     }
 
