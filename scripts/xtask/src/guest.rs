@@ -1,0 +1,408 @@
+// SPDX-License-Identifier: GPL-2.0
+//! Boots a guest and follows it to its end.
+//!
+//! Its three serial ports and the monitor are socket pairs that QEMU inherits, so there is nothing
+//! to clean up: port 0 is the kernel's console, port 1 what tests print, port 2 carries requests
+//! of the guest, which are carried out through the monitor. A watchdog ends a guest that hangs.
+
+use crate::console::{Problem, Watch};
+use crate::ctx::Ctx;
+use crate::monitor::Monitor;
+use crate::proc;
+use crate::qemu::QemuBuild;
+use anyhow::{bail, Context, Result};
+use nix::sys::socket::{socketpair, AddressFamily, SockFlag, SockType};
+use serde::Deserialize;
+use std::fs::{self, File};
+use std::io::{BufRead, BufReader, Write};
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::mpsc::{self, RecvTimeoutError, Sender};
+use std::time::{Duration, Instant};
+
+/// The checked-in guest profiles.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Profiles {
+    timeout: u64,
+    silence: u64,
+    base: Base,
+    profile: Vec<Profile>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Base {
+    memory: String,
+    cpu: String,
+    iommu: String,
+    kernel: String,
+    devices: Vec<String>,
+}
+
+/// A kind of machine; what it leaves out is as in the base.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Profile {
+    pub name: String,
+    /// What makes it worth a guest.
+    #[allow(dead_code)]
+    why: String,
+    cpu: Option<String>,
+    iommu: Option<String>,
+    kernel: Option<String>,
+    #[serde(default)]
+    extra: String,
+}
+
+impl Profiles {
+    pub fn read(ctx: &Ctx) -> Result<Self> {
+        let path = ctx.repo.join("scripts/guests.toml");
+        let text = fs::read_to_string(&path)
+            .with_context(|| format!("cannot read the guest profiles, {}", path.display()))?;
+        toml::from_str(&text).with_context(|| format!("{} is not understood", path.display()))
+    }
+
+    /// All names, in the order of the file.
+    pub fn names(&self) -> Vec<&str> {
+        self.profile
+            .iter()
+            .map(|profile| profile.name.as_str())
+            .collect()
+    }
+
+    pub fn get(&self, name: &str) -> Result<&Profile> {
+        self.profile
+            .iter()
+            .find(|profile| profile.name == name)
+            .with_context(|| {
+                format!(
+                    "There is no guest profile {name}. Known are {}.",
+                    self.names().join(", ")
+                )
+            })
+    }
+
+    /// QEMU's arguments that make the machine, and the kernel's.
+    fn machine(&self, profile: &Profile, acpi: &Path) -> (Vec<String>, String) {
+        let own = |own: &Option<String>, base: &str| own.as_deref().unwrap_or(base).to_owned();
+        let mut args = format!(
+            "-machine q35,kernel-irqchip=split -smp 2 -m {} -cpu {} {}",
+            self.base.memory,
+            own(&profile.cpu, &self.base.cpu),
+            own(&profile.iommu, &self.base.iommu)
+        );
+        for more in self.base.devices.iter().chain([&profile.extra]) {
+            args.push(' ');
+            args += more;
+        }
+        let acpi = acpi.display().to_string();
+        let args = args
+            .split_whitespace()
+            .map(|arg| arg.replace("{acpi}", &acpi))
+            .collect();
+        (args, own(&profile.kernel, &self.base.kernel))
+    }
+}
+
+/// What to boot.
+#[derive(Clone, Copy)]
+pub struct Boot<'a> {
+    pub profiles: &'a Profiles,
+    pub profile: &'a Profile,
+    pub qemu: &'a QemuBuild,
+    pub kernel: &'a Path,
+    pub initramfs: &'a Path,
+    /// More of the kernel command line.
+    pub append: &'a str,
+}
+
+/// Every guest's kernel command line begins so. Writes to /dev/kmsg must not be rate-limited, as
+/// announced warnings depend on them; ports 0 and 2 share an interrupt.
+const KERNEL: &str =
+    "console=ttyS0 printk.devkmsg=on oops=panic panic=-1 reboot=t 8250.share_irqs=1";
+
+impl Boot<'_> {
+    /// The emulator with everything but its ports.
+    fn command(&self, ctx: &Ctx, kernel: &str) -> Result<Command> {
+        let (machine, machine_kernel) = self.profiles.machine(self.profile, &self.qemu.acpi);
+        let mut command = self.qemu.command(ctx, &[self.kernel, self.initramfs])?;
+        let accel = if ctx.options.kvm {
+            "kvm"
+        } else {
+            "tcg,thread=multi"
+        };
+        command
+            .args([
+                "-nodefaults",
+                "-no-user-config",
+                "-display",
+                "none",
+                "-no-reboot",
+            ])
+            .args(["-accel", accel])
+            .args(machine)
+            .arg("-kernel")
+            .arg(self.kernel)
+            .arg("-initrd")
+            .arg(self.initramfs)
+            .arg("-append")
+            .arg(format!(
+                "{kernel} {machine_kernel} ext.profile={} {}",
+                self.profile.name, self.append
+            ));
+        Ok(command)
+    }
+
+    /// A guest on this terminal.
+    pub fn interactive(&self, ctx: &Ctx) -> Result<()> {
+        let mut command = self.command(ctx, KERNEL)?;
+        command.args(["-chardev", "stdio,id=terminal,mux=on,signal=off"]);
+        command.args(["-serial", "chardev:terminal", "-mon", "chardev=terminal"]);
+        command.args(["-serial", "null", "-serial", "null"]);
+        let status = proc::interactive(&mut command)?;
+        if !status.success() {
+            bail!("QEMU ended with {status}");
+        }
+        Ok(())
+    }
+}
+
+/// A source of lines.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Port {
+    Console,
+    Tests,
+    Requests,
+    Monitor,
+}
+
+const PORTS: [Port; 4] = [Port::Console, Port::Tests, Port::Requests, Port::Monitor];
+
+/// What a guest left behind.
+#[derive(Debug)]
+pub struct Record {
+    pub console: Vec<String>,
+    pub tests: Vec<String>,
+    pub problems: Vec<Problem>,
+    /// How many warnings came as announced.
+    pub announced: usize,
+    /// Why the guest did not end by itself.
+    pub hung: Option<String>,
+    pub console_log: PathBuf,
+    pub tests_log: PathBuf,
+    pub time: Duration,
+}
+
+/// Boots a guest and follows it to its end; `seen` gets each line of console and tests as it comes.
+/// The logs are `console.log` and `tests.log` in `logs`.
+pub fn run(
+    ctx: &Ctx,
+    boot: Boot<'_>,
+    logs: &Path,
+    mut seen: impl FnMut(Port, &str),
+) -> Result<Record> {
+    fs::create_dir_all(logs).with_context(|| format!("cannot create {}", logs.display()))?;
+    let mut record = Record {
+        console: Vec::new(),
+        tests: Vec::new(),
+        problems: Vec::new(),
+        announced: 0,
+        hung: None,
+        console_log: logs.join("console.log"),
+        tests_log: logs.join("tests.log"),
+        time: Duration::ZERO,
+    };
+    let start = Instant::now();
+    let mut command = boot.command(ctx, KERNEL)?;
+    let mut wires = Vec::new();
+    let mut theirs = Vec::new();
+    for port in PORTS {
+        let (ours, other) = wire().context("cannot make a socket pair for the guest")?;
+        let id = format!("port{}", port as u8);
+        command
+            .arg("-chardev")
+            .arg(format!("socket,id={id},fd={}", other.as_raw_fd()));
+        match port {
+            Port::Monitor => command
+                .arg("-mon")
+                .arg(format!("chardev={id},mode=control")),
+            _ => command.arg("-serial").arg(format!("chardev:{id}")),
+        };
+        wires.push((port, ours));
+        theirs.push(other);
+    }
+    let qemu_log = logs.join("qemu.log");
+    let errors = File::create(&qemu_log)?;
+    command
+        .stdin(std::process::Stdio::null())
+        .stdout(errors.try_clone()?)
+        .stderr(errors);
+    let mut qemu = proc::spawn(&mut command)?;
+    drop(theirs);
+
+    let (lines, incoming) = mpsc::channel();
+    let mut answers = Vec::new();
+    for (port, wire) in wires {
+        if matches!(port, Port::Requests | Port::Monitor) {
+            answers.push(wire.try_clone()?);
+        }
+        let log = match port {
+            Port::Console => Some(File::create(&record.console_log)?),
+            Port::Tests => Some(File::create(&record.tests_log)?),
+            _ => None,
+        };
+        let lines = lines.clone();
+        std::thread::spawn(move || read_lines(port, wire, log, lines));
+    }
+    drop(lines);
+    let [guest, qmp] = answers.try_into().ok().context("two ports take answers")?;
+    let mut monitor = Monitor::new(guest, qmp);
+    let mut watch = Watch::default();
+
+    let limit = Duration::from_secs(boot.profiles.timeout);
+    let silence = Duration::from_secs(boot.profiles.silence);
+    let mut last = Instant::now();
+    loop {
+        let patience = limit
+            .saturating_sub(start.elapsed())
+            .min(silence.saturating_sub(last.elapsed()));
+        match incoming.recv_timeout(patience.min(monitor.patience())) {
+            Ok((Port::Console, line)) => {
+                last = Instant::now();
+                watch.line(&line);
+                seen(Port::Console, &line);
+                record.console.push(line);
+            }
+            Ok((Port::Tests, line)) => {
+                last = Instant::now();
+                seen(Port::Tests, &line);
+                record.tests.push(line);
+            }
+            Ok((Port::Requests, line)) => monitor.request(&line),
+            Ok((Port::Monitor, line)) => monitor.message(&line),
+            Err(RecvTimeoutError::Disconnected) => break,
+            Err(RecvTimeoutError::Timeout) => {
+                monitor.expire();
+                let why = if start.elapsed() >= limit {
+                    format!("had not ended after {} s", limit.as_secs())
+                } else if last.elapsed() >= silence {
+                    format!("said nothing for {} s", silence.as_secs())
+                } else {
+                    continue;
+                };
+                record.hung = Some(format!("the guest {why} and was ended by the watchdog"));
+                qemu.kill().context("cannot end QEMU")?;
+                // The readers see the end now; whatever is still in the sockets comes first.
+                for (port, line) in incoming.iter() {
+                    match port {
+                        Port::Console => {
+                            watch.line(&line);
+                            record.console.push(line);
+                        }
+                        Port::Tests => record.tests.push(line),
+                        _ => {}
+                    }
+                }
+                break;
+            }
+        }
+    }
+    let status = qemu.wait()?;
+    record.announced = watch.announced();
+    record.problems = watch.finish();
+    record.time = start.elapsed();
+    if record.hung.is_none() && !status.success() {
+        let said = fs::read_to_string(&qemu_log).unwrap_or_default();
+        bail!(
+            "QEMU ended with {status} in the guest {}: {}",
+            boot.profile.name,
+            if said.trim().is_empty() {
+                "it gave no reason"
+            } else {
+                said.trim()
+            }
+        );
+    }
+    Ok(record)
+}
+
+/// Our end, which no child may inherit, and QEMU's.
+fn wire() -> Result<(UnixStream, OwnedFd)> {
+    let (ours, theirs) = socketpair(
+        AddressFamily::Unix,
+        SockType::Stream,
+        None,
+        SockFlag::SOCK_CLOEXEC,
+    )?;
+    nix::fcntl::fcntl(
+        theirs.as_raw_fd(),
+        nix::fcntl::FcntlArg::F_SETFD(nix::fcntl::FdFlag::empty()),
+    )?;
+    Ok((UnixStream::from(ours), theirs))
+}
+
+/// Hands on every line, the last one too if the guest did not end it.
+fn read_lines(port: Port, wire: UnixStream, mut log: Option<File>, lines: Sender<(Port, String)>) {
+    let mut reader = BufReader::new(wire);
+    let mut line = Vec::new();
+    while matches!(reader.read_until(b'\n', &mut line), Ok(n) if n > 0) {
+        let text = String::from_utf8_lossy(&line)
+            .trim_end_matches(['\r', '\n'])
+            .replace('\r', "");
+        if let Some(log) = &mut log {
+            // A full disk must not make the guest look silent.
+            let _ = writeln!(log, "{text}");
+        }
+        if lines.send((port, text)).is_err() {
+            return;
+        }
+        line.clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn profiles() -> Profiles {
+        toml::from_str(include_str!("../../guests.toml")).unwrap()
+    }
+
+    #[test]
+    fn profiles_replace_and_add() {
+        let profiles = profiles();
+        let machine = |name| profiles.machine(profiles.get(name).unwrap(), Path::new("/acpi"));
+        let (args, kernel) = machine("first-stage");
+        assert!(args.iter().any(|arg| arg.contains("x-flts=on")));
+        assert!(kernel.contains("sm_on"));
+        let (args, _) = machine("second-stage");
+        assert!(!args.iter().any(|arg| arg.contains("x-flts=on")));
+        let (args, _) = machine("no-iommu");
+        assert!(!args.iter().any(|arg| arg.contains("intel-iommu")));
+        let (args, _) = machine("ats");
+        assert!(args.iter().any(|arg| arg == "pasid-testdev.ats=on"));
+        let (args, _) = machine("untrusted");
+        assert!(args.iter().any(|arg| arg.starts_with("file=/acpi/")));
+    }
+
+    #[test]
+    fn an_unknown_profile_names_the_known_ones() {
+        let error = profiles().get("nonsense").unwrap_err().to_string();
+        assert!(error.contains("first-stage, second-stage"), "{error}");
+    }
+
+    #[test]
+    fn lines_are_read_whatever_they_hold() {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        let (sender, lines) = mpsc::channel();
+        let mut theirs = theirs;
+        theirs.write_all(b"one\r\ntw\xffo\n\nunended").unwrap();
+        drop(theirs);
+        read_lines(Port::Tests, ours, None, sender);
+        let lines: Vec<_> = lines.iter().map(|(_, line)| line).collect();
+        assert_eq!(lines, ["one", "tw\u{fffd}o", "", "unended"]);
+    }
+}
