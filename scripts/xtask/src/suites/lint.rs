@@ -1,0 +1,454 @@
+// SPDX-License-Identifier: GPL-2.0
+//! Style and static checks, one test case each. The kernel's own checkers run in the toolchain
+//! root on the patched tree and on a copy of the lean build, and count only for files of ours.
+
+use super::{check, files, has_extension, suite_log};
+use crate::cache;
+use crate::ctx::Ctx;
+use crate::kernel::{self, Flavour, KernelBuild};
+use crate::lab::Lab;
+use crate::proc;
+use crate::results::{Ledger, Source};
+use crate::root;
+use crate::sandbox::Sandbox;
+use anyhow::{Context, Result};
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+/// What checkpatch may not complain about, and why.
+const CHECKPATCH_IGNORED: [&str; 4] = [
+    // Kbuild makes these from our files one by one; there is no MAINTAINERS entry to update.
+    "FILE_PATH_CHANGES",
+    // Raw numbers of lines say nothing about files that are new altogether.
+    "COMMIT_MESSAGE",
+    // kselftest_harness.h makes a test of a macro, which checkpatch takes for a declaration.
+    "DECLARE_STATIC_KEY",
+    // The test structures of an ioctl are shared with userspace as they are.
+    "MISSING_SIGN_OFF",
+];
+
+/// Where our part of the kernel is, in the kernel's own shape.
+const OURS: [&str; 6] = [
+    "Documentation",
+    "drivers",
+    "include",
+    "rust",
+    "samples",
+    "tools/testing/selftests",
+];
+
+/// Leftovers that no finished file has; in halves, so that they are not found here.
+const MARKERS: [&str; 3] = [
+    concat!("FIX", "ME"),
+    concat!("XX", "X"),
+    concat!("<<<<", "<<<"),
+];
+
+/// What ends a kernel that Rust code must not do outside of tests.
+const PANICS: [&str; 6] = [
+    ".unwrap()",
+    ".expect(",
+    "panic!(",
+    "todo!(",
+    "unimplemented!(",
+    "unreachable!(",
+];
+
+struct Lint<'a> {
+    ctx: &'a Ctx,
+    /// All files of the repository, relative.
+    files: Vec<PathBuf>,
+    logs: PathBuf,
+}
+
+pub fn run(lab: &mut Lab, ledger: &mut Ledger) -> Result<()> {
+    let ctx = lab.ctx;
+    let lint = Lint {
+        ctx,
+        files: files(ctx)?,
+        logs: suite_log(lab, "lint")?,
+    };
+    fs::create_dir_all(&lint.logs)?;
+
+    lint.record(ledger, "text", "files", "spdx", lint.spdx());
+    lint.record(ledger, "text", "files", "leftovers", lint.leftovers());
+    lint.record(ledger, "text", "rust", "no-panic", lint.no_panic());
+
+    let mut fmt = lint.cargo(&["fmt", "--all", "--check"]);
+    lint.command(ledger, ("host", "rust", "fmt"), &mut fmt, |_| true)?;
+    let mut clippy = lint.cargo(&[
+        "clippy",
+        "--workspace",
+        "--all-targets",
+        "--locked",
+        "--",
+        "-D",
+        "warnings",
+    ]);
+    lint.command(ledger, ("host", "rust", "clippy"), &mut clippy, |_| true)?;
+
+    let kernel = lab.system(Flavour::Lean)?.kernel;
+    lint.kernel(ledger, &kernel)
+}
+
+impl Lint<'_> {
+    fn record(
+        &self,
+        ledger: &mut Ledger,
+        profile: &str,
+        program: &str,
+        case: &str,
+        result: Result<(), String>,
+    ) {
+        let source = Source {
+            suite: "lint",
+            profile,
+            program,
+            log: &self.logs,
+        };
+        check(ledger, source, case, result);
+    }
+
+    /// Text files with their content.
+    fn texts(&self) -> impl Iterator<Item = (&Path, String)> {
+        self.files.iter().filter_map(|file| {
+            Some((
+                file.as_path(),
+                fs::read_to_string(self.ctx.repo.join(file)).ok()?,
+            ))
+        })
+    }
+
+    fn spdx(&self) -> Result<(), String> {
+        verdict(
+            self.texts()
+                .filter(|(file, text)| !exempt(file) && !has_spdx(text)),
+            |(file, _)| {
+                format!(
+                    "{}: no SPDX-License-Identifier: GPL-2.0 in its first three lines",
+                    file.display()
+                )
+            },
+        )
+    }
+
+    fn leftovers(&self) -> Result<(), String> {
+        verdict(
+            self.texts().flat_map(|(file, text)| leftovers(file, &text)),
+            |line| line,
+        )
+    }
+
+    fn no_panic(&self) -> Result<(), String> {
+        let kernel = |file: &Path| file.starts_with("drivers") || file.starts_with("rust");
+        let rust = self
+            .texts()
+            .filter(|(file, _)| kernel(file) && has_extension(file, &["rs"]));
+        verdict(rust.flat_map(|(file, text)| panics(file, &text)), |line| {
+            line
+        })
+    }
+
+    fn cargo(&self, args: &[&str]) -> Command {
+        let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or("cargo".into()));
+        cargo
+            .args(args)
+            .current_dir(&self.ctx.repo)
+            .env("CARGO_TERM_COLOR", "never");
+        cargo
+    }
+
+    /// Files of ours in the kernel's tree with one of these extensions.
+    fn ours(&self, extensions: &[&str]) -> Vec<String> {
+        self.files
+            .iter()
+            .filter(|file| OURS.iter().any(|folder| file.starts_with(folder)))
+            .filter(|file| has_extension(file, extensions))
+            .map(|file| file.to_string_lossy().into_owned())
+            .collect()
+    }
+
+    /// Whether a line of a checker's output is a complaint about a file of ours.
+    fn about_us(&self, line: &str) -> bool {
+        let complaint = [
+            "warning:", "error:", "WARNING:", "ERROR:", "Warning:", "Error:",
+        ];
+        complaint.iter().any(|word| line.contains(word)) && self.names_ours(line)
+    }
+
+    fn names_ours(&self, line: &str) -> bool {
+        self.files
+            .iter()
+            .filter(|file| OURS.iter().any(|folder| file.starts_with(folder)))
+            .any(|file| line.contains(&format!("{}:", file.display())))
+    }
+
+    /// Runs a checker. It fails if its status says so or any line is a complaint.
+    fn command(
+        &self,
+        ledger: &mut Ledger,
+        (profile, program, case): (&str, &str, &str),
+        command: &mut Command,
+        mut complaint: impl FnMut(&str) -> bool,
+    ) -> Result<()> {
+        let log = self.logs.join(format!("{profile}-{program}-{case}.log"));
+        let hint = "the log has all that the checker says";
+        let (success, text) =
+            self.ctx
+                .step(&format!("lint {profile} {program}.{case}"), hint, |_| {
+                    let file = File::create(&log)?;
+                    command
+                        .stdin(Stdio::null())
+                        .stdout(file.try_clone()?)
+                        .stderr(file);
+                    let success = proc::spawn(command)?.wait()?.success();
+                    Ok((
+                        success,
+                        String::from_utf8_lossy(&fs::read(&log)?).into_owned(),
+                    ))
+                })?;
+        let complaints: Vec<&str> = text.lines().filter(|line| complaint(line)).collect();
+        let result = match (success, complaints.as_slice()) {
+            (true, []) => Ok(()),
+            (true, lines) => Err(shorten(lines)),
+            (false, []) => Err(shorten(&text.lines().collect::<Vec<_>>())),
+            (false, lines) => Err(shorten(lines)),
+        };
+        check(
+            ledger,
+            Source {
+                suite: "lint",
+                profile,
+                program,
+                log: &log,
+            },
+            case,
+            result,
+        );
+        Ok(())
+    }
+
+    /// The kernel's checkers.
+    fn kernel(&self, ledger: &mut Ledger, kernel: &KernelBuild) -> Result<()> {
+        let root = root::prepare(self.ctx)?;
+        let build = self.copy(kernel)?;
+        let sandbox = kernel::sandbox(self.ctx, &root, &kernel.tree, &build);
+
+        let mut checkpatch = sandbox.command("perl");
+        checkpatch
+            .args([
+                "scripts/checkpatch.pl",
+                "--strict",
+                "--quiet",
+                "--no-tree",
+                "--terse",
+            ])
+            .args([
+                "--no-summary",
+                "--show-types",
+                "--ignore",
+                &CHECKPATCH_IGNORED.join(","),
+            ])
+            .arg("--file")
+            .args(self.ours(&["c", "h", "rs", "rst", "S"]));
+        self.command(
+            ledger,
+            ("kernel", "c", "checkpatch"),
+            &mut checkpatch,
+            |line| self.about_us(line),
+        )?;
+
+        let mut doc = sandbox.command("python3");
+        doc.args(["scripts/kernel-doc", "-none", "-Wall"])
+            .args(self.ours(&["c", "h"]));
+        self.command(ledger, ("kernel", "c", "kernel-doc"), &mut doc, |line| {
+            self.about_us(line)
+        })?;
+
+        let mut fmt = sandbox.command("rustfmt");
+        fmt.args([
+            "--check",
+            "--edition",
+            "2021",
+            "--config-path",
+            ".rustfmt.toml",
+        ])
+        .args(self.ours(&["rs"]));
+        self.command(ledger, ("kernel", "rust", "fmt"), &mut fmt, |line| {
+            self.names_ours(line)
+        })?;
+
+        for (program, case, args) in [
+            (
+                "c",
+                "sparse",
+                &["C=2", "CHECK=sparse", "drivers/iommu/ext/"] as &[&str],
+            ),
+            ("c", "w1", &["W=1", "drivers/iommu/ext/"]),
+            ("rust", "clippy", &["CLIPPY=1", "drivers/iommu/ext/"]),
+        ] {
+            self.forget_objects(&build)?;
+            let mut make = self.make(&sandbox);
+            make.args(args);
+            self.command(ledger, ("kernel", program, case), &mut make, |line| {
+                is_complaint(line) && self.names_ours(line)
+            })?;
+        }
+        Ok(())
+    }
+
+    fn make(&self, sandbox: &Sandbox) -> Command {
+        let mut make = kernel::make(sandbox);
+        make.arg(format!("-j{}", self.ctx.jobs));
+        make
+    }
+
+    /// The lean build once more: checkers build with other flags, which must not make the real
+    /// one stale.
+    fn copy(&self, kernel: &KernelBuild) -> Result<PathBuf> {
+        let copy = PathBuf::from(format!("{}-lint", kernel.build.display()));
+        let stamp = copy.join(".xtask-lint");
+        if !cache::is_stamped(&stamp, &kernel.key) {
+            let hint = "see whether the disk is full";
+            self.ctx
+                .step("lint: copy of the lean build", hint, |step| {
+                    cache::remove(&copy)?;
+                    let mut cp = Command::new("cp");
+                    step.run(
+                        cp.args(["-a", "--reflink=auto"])
+                            .arg(&kernel.build)
+                            .arg(&copy),
+                    )?;
+                    cache::stamp(&stamp, &kernel.key)
+                })?;
+        }
+        Ok(copy)
+    }
+
+    /// Makes the next build compile our folder again, whatever its flags.
+    fn forget_objects(&self, build: &Path) -> Result<()> {
+        let folder = build.join("drivers/iommu/ext");
+        for entry in walkdir::WalkDir::new(&folder)
+            .into_iter()
+            .filter_map(Result::ok)
+        {
+            if has_extension(entry.path(), &["o"]) {
+                fs::remove_file(entry.path())
+                    .with_context(|| format!("cannot remove {}", entry.path().display()))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Whether a line of a compiler's output is the heading or the place of a complaint.
+fn is_complaint(line: &str) -> bool {
+    let words = ["warning:", "error:", "warning[", "error["];
+    line.trim_start().starts_with("--> ") || words.iter().any(|word| line.contains(word))
+}
+
+fn verdict<T>(faults: impl Iterator<Item = T>, text: impl Fn(T) -> String) -> Result<(), String> {
+    let faults: Vec<String> = faults.map(text).collect();
+    if faults.is_empty() {
+        return Ok(());
+    }
+    Err(shorten(
+        &faults.iter().map(String::as_str).collect::<Vec<_>>(),
+    ))
+}
+
+fn shorten(lines: &[&str]) -> String {
+    const SHOWN: usize = 20;
+    let mut text = lines[..lines.len().min(SHOWN)].join("\n");
+    if lines.len() > SHOWN {
+        text += &format!("\nand {} more", lines.len() - SHOWN);
+    }
+    if text.is_empty() {
+        "failed without a word".into()
+    } else {
+        text
+    }
+}
+
+/// Files that have no place for the line: the licences themselves, and what Cargo writes.
+fn exempt(file: &Path) -> bool {
+    file.starts_with("LICENSES") || file.file_name().is_some_and(|name| name == "Cargo.lock")
+}
+
+fn has_spdx(text: &str) -> bool {
+    text.lines()
+        .take(3)
+        .any(|line| line.contains("SPDX-License-Identifier: GPL-2.0"))
+}
+
+fn leftovers(file: &Path, text: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    for (number, line) in text.lines().enumerate() {
+        let marker = MARKERS.iter().find(|marker| line.contains(**marker));
+        let fault = match marker {
+            Some(marker) => marker,
+            None if line.ends_with([' ', '\t']) && !file.starts_with("LICENSES") => {
+                "blank at the end"
+            }
+            None => continue,
+        };
+        found.push(format!("{}:{}: {fault}", file.display(), number + 1));
+    }
+    if !text.is_empty() && !text.ends_with('\n') {
+        found.push(format!("{}: the last line is not ended", file.display()));
+    }
+    found
+}
+
+/// Panicking calls ahead of a file's tests.
+fn panics(file: &Path, text: &str) -> Vec<String> {
+    let test = |line: &str| line.starts_with("#[cfg(test)]") || line.starts_with("#[kunit_tests");
+    text.lines()
+        .enumerate()
+        .take_while(|(_, line)| !test(line))
+        .filter(|(_, line)| !line.trim_start().starts_with("//"))
+        .filter(|(_, line)| PANICS.iter().any(|call| line.contains(call)))
+        .map(|(number, line)| format!("{}:{}: {}", file.display(), number + 1, line.trim()))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn licence_lines() {
+        assert!(has_spdx("#!/bin/sh\n# SPDX-License-Identifier: GPL-2.0\n"));
+        assert!(!has_spdx("a\nb\nc\n// SPDX-License-Identifier: GPL-2.0\n"));
+        assert!(!has_spdx("// SPDX-License-Identifier: MIT\n"));
+        assert!(exempt(Path::new("LICENSES/preferred/GPL-2.0")));
+        assert!(exempt(Path::new("tools/testing/logic/Cargo.lock")));
+        assert!(!exempt(Path::new("Cargo.toml")));
+    }
+
+    #[test]
+    fn leftovers_are_found() {
+        let found = |text: &str| leftovers(Path::new("f"), text).len();
+        assert_eq!(found("a\n\nb\n"), 0);
+        assert_eq!(found("a \nb\t\nc"), 3);
+        assert_eq!(found(&format!("// {}: later\n", MARKERS[0])), 1);
+    }
+
+    #[test]
+    fn panics_outside_of_tests_are_found() {
+        let text = "// .unwrap()\nlet a = b.unwrap();\n#[kunit_tests(x)]\nmod t { c.unwrap(); }\n";
+        assert_eq!(
+            panics(Path::new("f.rs"), text),
+            ["f.rs:2: let a = b.unwrap();"]
+        );
+    }
+
+    #[test]
+    fn complaints_have_a_heading_and_a_place() {
+        assert!(is_complaint("warning: unused variable"));
+        assert!(is_complaint("   --> drivers/iommu/ext/ioasid.rs:1:2"));
+        assert!(is_complaint("error[E0425]: not found"));
+        assert!(!is_complaint("  CC      drivers/iommu/ext/test/main.o"));
+    }
+}

@@ -1,0 +1,553 @@
+// SPDX-License-Identifier: GPL-2.0
+//! The test suites, and what they have in common.
+
+mod host;
+mod kunit;
+mod lint;
+mod upstream;
+mod vtd;
+
+use crate::console;
+use crate::ctx::Ctx;
+use crate::guest::Record as GuestRecord;
+use crate::ktap::{self, Outcome};
+use crate::lab::Lab;
+use crate::results::{self, Extent, Ledger, Record, Skips, Source, Totals};
+use anyhow::{bail, Result};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Instant;
+
+/// The suites in the order in which they run: quick ones first.
+pub const SUITES: [&str; 5] = ["host", "lint", "kunit", "vtd", "upstream"];
+
+/// The kselftests that there are or will be.
+const PROGRAMS: [&str; 5] = [
+    "ioasid",
+    "dma_owner",
+    "user_domain",
+    "dma_pasid",
+    "pasid_testdev",
+];
+
+/// What to run.
+#[derive(Clone, Debug, Default)]
+pub struct Selection {
+    pub suites: Vec<String>,
+    pub programs: Option<Vec<String>>,
+    pub profiles: Option<Vec<String>>,
+    /// Of the host suite.
+    pub packages: Option<Vec<String>>,
+}
+
+impl Selection {
+    fn new(ctx: &Ctx, known_profiles: &[&str]) -> Result<Self> {
+        let options = &ctx.options;
+        if let Some(suite) = options
+            .suite
+            .as_deref()
+            .filter(|suite| !SUITES.contains(suite))
+        {
+            bail!(
+                "There is no suite {suite}. SUITE is one of {}.",
+                SUITES.join(", ")
+            );
+        }
+        if let Some(test) = options.test.as_deref() {
+            if !PROGRAMS.contains(&test) {
+                bail!(
+                    "There is no test {test}. T is one of {}.",
+                    PROGRAMS.join(", ")
+                );
+            }
+            if !ctx
+                .repo
+                .join(vtd::FOLDER)
+                .join(format!("{test}.c"))
+                .is_file()
+            {
+                bail!(
+                    "The test {test} is not written yet: {}/{test}.c does not exist. Leave T out \
+                     to run all tests that there are.",
+                    vtd::FOLDER
+                );
+            }
+        }
+        if let Some(profile) = options.profile.as_deref() {
+            if !known_profiles.contains(&profile) {
+                bail!(
+                    "There is no guest profile {profile}. PROFILE is one of {}.",
+                    known_profiles.join(", ")
+                );
+            }
+        }
+        let narrowed = options.test.is_some() || options.profile.is_some();
+        if let Some(suite) = options
+            .suite
+            .as_deref()
+            .filter(|suite| narrowed && *suite != "vtd")
+        {
+            bail!(
+                "T and PROFILE choose among the guest tests, which are the suite vtd; SUITE={suite} \
+                 has none of them. Leave one of the two out."
+            );
+        }
+        Ok(Selection {
+            suites: match &options.suite {
+                Some(suite) => vec![suite.clone()],
+                None if narrowed => vec!["vtd".into()],
+                None => SUITES.map(str::to_owned).to_vec(),
+            },
+            programs: options.test.clone().map(|test| vec![test]),
+            profiles: options.profile.clone().map(|profile| vec![profile]),
+            packages: None,
+        })
+    }
+
+    fn extent(&self) -> Extent {
+        if self.profiles.is_some() {
+            Extent::SomeProfiles
+        } else if self.programs.is_some() {
+            Extent::SomePrograms
+        } else {
+            Extent::Whole
+        }
+    }
+}
+
+/// Runs the selected suites and returns all results, judged.
+pub fn run(lab: &mut Lab, selection: &Selection) -> Result<Vec<Record>> {
+    let ctx = lab.ctx;
+    let skips_file = ctx.repo.join("scripts/skips.toml");
+    let skips = Skips::read(&skips_file)?;
+    let mut ledger = Ledger::default();
+    for suite in &selection.suites {
+        ctx.say(format!("Suite {suite}"));
+        let start = Instant::now();
+        let before = ledger.records().len();
+        match suite.as_str() {
+            "host" => host::run(lab, &mut ledger, selection)?,
+            "lint" => lint::run(lab, &mut ledger)?,
+            "kunit" => kunit::run(lab, &mut ledger)?,
+            "vtd" => vtd::run(lab, &mut ledger, selection)?,
+            "upstream" => upstream::run(lab, &mut ledger)?,
+            other => bail!("there is no suite {other}"),
+        }
+        let logs = lab.logs();
+        ledger.close_suite(suite, selection.extent(), &logs);
+        ctx.say(format!(
+            "Suite {suite}: {} in {:.0} s",
+            Totals::of(&ledger.records()[before..]),
+            start.elapsed().as_secs_f32()
+        ));
+    }
+    Ok(ledger.judge(&skips, &skips_file))
+}
+
+/// `make test`. The last line sums up.
+pub fn test(ctx: &Ctx) -> Result<()> {
+    let mut lab = Lab::new(ctx)?;
+    let selection = Selection::new(ctx, &lab.profiles.names())?;
+    let records = run(&mut lab, &selection)?;
+    summary(ctx, &records)
+}
+
+/// Tests failed; the summary has said so.
+#[derive(Debug)]
+pub struct Failed;
+
+impl std::error::Error for Failed {}
+
+impl std::fmt::Display for Failed {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("tests failed")
+    }
+}
+
+/// Whether a list names something; no list names everything.
+fn selected(list: &Option<Vec<String>>, name: &str) -> bool {
+    list.as_ref()
+        .is_none_or(|list| list.iter().any(|item| item == name))
+}
+
+/// Lists what failed and prints the last line; fails unless something ran and all of it passed.
+pub fn summary(ctx: &Ctx, records: &[Record]) -> Result<()> {
+    let totals = Totals::of(records);
+    let failures = results::failures(records);
+    if !failures.is_empty() {
+        ctx.say(format!("\n{}", failures.trim_end()));
+    }
+    if totals.passed + totals.failed == 0 {
+        ctx.say("\nNo test ran.");
+    }
+    ctx.say(format!("\n{totals}"));
+    match totals {
+        Totals {
+            passed: 1..,
+            failed: 0,
+            ..
+        } => Ok(()),
+        _ => Err(Failed.into()),
+    }
+}
+
+/// A program's part of what a guest printed.
+#[derive(Debug, Default, PartialEq)]
+struct ProgramRun<'a> {
+    name: &'a str,
+    lines: Vec<&'a str>,
+    status: Option<i32>,
+    seconds: f32,
+}
+
+/// What a guest says of itself at its end.
+#[derive(Debug, Default, PartialEq)]
+struct Health {
+    warnings: Option<usize>,
+    oopses: Option<usize>,
+    locks: Option<usize>,
+    ended: bool,
+}
+
+/// Splits what came over the tests' port by the marks of the guest's init.
+fn split<'a>(lines: &[&'a str]) -> (Vec<ProgramRun<'a>>, Health) {
+    let mut runs = Vec::new();
+    let mut health = Health::default();
+    let mut current: Option<ProgramRun> = None;
+    for line in lines {
+        let words: Vec<_> = line.split_whitespace().collect();
+        match words.as_slice() {
+            ["#", "program", name, "begin"] => {
+                runs.extend(current.replace(ProgramRun {
+                    name,
+                    ..Default::default()
+                }));
+            }
+            ["#", "program", name, "end", status, seconds]
+                if current.as_ref().is_some_and(|run| run.name == *name) =>
+            {
+                runs.extend(current.take().map(|run| ProgramRun {
+                    status: status.parse().ok(),
+                    seconds: seconds.parse().unwrap_or_default(),
+                    ..run
+                }));
+            }
+            ["#", "guest", "health", values @ ..] => {
+                let value = |key| {
+                    let found = values.iter().find_map(|value| value.strip_prefix(key));
+                    found.and_then(|value| value.parse().ok())
+                };
+                health.warnings = value("warnings=");
+                health.oopses = value("oopses=");
+                health.locks = value("locks=");
+            }
+            ["#", "guest", "end"] => health.ended = true,
+            _ => {
+                if let Some(run) = &mut current {
+                    run.lines.push(line);
+                }
+            }
+        }
+    }
+    runs.extend(current);
+    (runs, health)
+}
+
+/// Accounts for a guest that ran `programs`: their results, and whether the guest itself was well.
+fn account(
+    lab: &Lab,
+    ledger: &mut Ledger,
+    suite: &str,
+    profile: &str,
+    programs: &[&str],
+    guest: &GuestRecord,
+    mut judge: impl FnMut(&mut Ledger, Source, ktap::Report),
+) {
+    let lines: Vec<&str> = guest.tests.iter().map(String::as_str).collect();
+    let (runs, health) = split(&lines);
+    for program in programs {
+        let short = program.rsplit('/').next().unwrap_or(program);
+        let source = Source {
+            suite,
+            profile,
+            program: short,
+            log: &guest.tests_log,
+        };
+        let Some(run) = runs.iter().find(|run| run.name == *program) else {
+            ledger.fail(source, "run", "the guest did not come to run it");
+            continue;
+        };
+        let report = ktap::parse(run.lines.iter().copied());
+        let failed = report
+            .cases
+            .iter()
+            .any(|case| matches!(case.outcome, Outcome::Failed(_)));
+        let before = ledger.records().len();
+        judge(ledger, source, report);
+        match run.status {
+            None => ledger.fail(source, "run", "the guest ended while it ran"),
+            Some(0 | 4) => {}
+            Some(_) if failed => {}
+            Some(status) => ledger.fail(
+                source,
+                "run",
+                format!("exit status {status} though no case failed"),
+            ),
+        }
+        lab.ctx.say(format!(
+            "  {suite}/{profile}/{short}: {} in {:.1} s",
+            Totals::of(&ledger.records()[before..]),
+            run.seconds
+        ));
+    }
+    let source = Source {
+        suite,
+        profile,
+        program: "guest",
+        log: &guest.console_log,
+    };
+    if let Err(reason) = well(guest, &health) {
+        ledger.fail(source, "console", reason);
+    }
+}
+
+/// Whether a guest came to its end without a report.
+fn well(guest: &GuestRecord, health: &Health) -> Result<(), String> {
+    const SHOWN: usize = 12;
+    let mut faults = Vec::new();
+    faults.extend(guest.hung.clone());
+    if !health.ended && guest.hung.is_none() {
+        faults.push("the guest ended without its end marker".into());
+    }
+    if guest.hung.is_some() || !health.ended {
+        let from = guest.console.len().saturating_sub(SHOWN);
+        faults.push("the last lines of its console:".into());
+        faults.extend(
+            guest.console[from..]
+                .iter()
+                .map(|line| format!("  | {line}")),
+        );
+    }
+    for problem in guest.problems.iter().take(SHOWN) {
+        faults.push(format!("line {}: {}", problem.line, problem.text));
+    }
+    if guest.problems.len() > SHOWN {
+        faults.push(format!("and {} more", guest.problems.len() - SHOWN));
+    }
+    if health.ended && guest.problems.is_empty() {
+        match health.warnings {
+            Some(warnings) if warnings != guest.announced => faults.push(format!(
+                "the kernel counted {warnings} warnings, the console showed {} announced ones and \
+                 no other",
+                guest.announced
+            )),
+            Some(_) => {}
+            None => faults.push("the guest did not say how many warnings it counted".into()),
+        }
+        if health.oopses != Some(0) {
+            faults.push("the kernel counted an oops that its console does not show".into());
+        }
+        if health.locks == Some(0) {
+            faults.push("lockdep turned itself off, though the console does not show why".into());
+        }
+    }
+    if faults.is_empty() {
+        Ok(())
+    } else {
+        Err(faults.join("\n"))
+    }
+}
+
+/// The console without time stamps, as KUnit wrote to it.
+fn untimed(lines: &[String]) -> impl Iterator<Item = &str> {
+    lines.iter().map(|line| console::untimed(line))
+}
+
+/// The files under version control, or all of them where there is none.
+pub fn files(ctx: &Ctx) -> Result<Vec<PathBuf>> {
+    let git = Command::new("git")
+        .args([
+            "ls-files",
+            "-z",
+            "--cached",
+            "--others",
+            "--exclude-standard",
+        ])
+        .current_dir(&ctx.repo)
+        .stdin(Stdio::null())
+        .output();
+    let mut files: Vec<PathBuf> = match git {
+        Ok(output) if output.status.success() => String::from_utf8_lossy(&output.stdout)
+            .split('\0')
+            .filter(|name| !name.is_empty())
+            .map(PathBuf::from)
+            .collect(),
+        _ => walkdir::WalkDir::new(&ctx.repo)
+            .into_iter()
+            .filter_entry(|entry| entry.file_name() != "target" && entry.file_name() != ".git")
+            .filter_map(Result::ok)
+            .filter(|entry| entry.file_type().is_file())
+            .filter_map(|entry| Some(entry.path().strip_prefix(&ctx.repo).ok()?.to_owned()))
+            .collect(),
+    };
+    files.retain(|file| ctx.repo.join(file).is_file());
+    files.sort();
+    Ok(files)
+}
+
+/// Adds the result of a check that either holds or says why not.
+fn check(ledger: &mut Ledger, source: Source, case: &str, result: Result<(), String>) {
+    match result {
+        Ok(()) => ledger.add(source, case, Outcome::Passed),
+        Err(reason) => ledger.fail(source, case, reason),
+    }
+}
+
+/// The log folder of a suite that runs no guest.
+fn suite_log(lab: &Lab, name: &str) -> Result<PathBuf> {
+    let folder = lab.logs();
+    std::fs::create_dir_all(&folder)?;
+    Ok(folder.join(name))
+}
+
+/// Whether a path has one of these extensions.
+fn has_extension(path: &Path, extensions: &[&str]) -> bool {
+    path.extension()
+        .and_then(|e| e.to_str())
+        .is_some_and(|e| extensions.contains(&e))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::console::Problem;
+    use std::time::Duration;
+
+    fn guest() -> GuestRecord {
+        GuestRecord {
+            console: vec!["last words".into()],
+            tests: Vec::new(),
+            problems: Vec::new(),
+            announced: 1,
+            hung: None,
+            console_log: PathBuf::new(),
+            tests_log: PathBuf::new(),
+            time: Duration::ZERO,
+        }
+    }
+
+    fn health() -> Health {
+        Health {
+            warnings: Some(1),
+            oopses: Some(0),
+            locks: Some(1),
+            ended: true,
+        }
+    }
+
+    #[test]
+    fn splits_by_program() {
+        let lines = [
+            "noise",
+            "# program a begin",
+            "TAP version 13",
+            "# program b end 0 1",
+            "",
+            "# program a end 1 2.5",
+            "# program upstream/b begin",
+            "x",
+            "# guest health warnings=2 oopses=0 locks=",
+            "# guest end",
+        ];
+        let (runs, health) = split(&lines);
+        assert_eq!(runs.len(), 2);
+        assert_eq!(runs[0].name, "a");
+        assert_eq!(runs[0].lines, ["TAP version 13", "# program b end 0 1", ""]);
+        assert_eq!((runs[0].status, runs[0].seconds), (Some(1), 2.5));
+        assert_eq!((runs[1].name, runs[1].status), ("upstream/b", None));
+        assert_eq!(
+            health,
+            Health {
+                warnings: Some(2),
+                oopses: Some(0),
+                locks: None,
+                ended: true
+            }
+        );
+    }
+
+    #[test]
+    fn a_guest_must_be_well() {
+        assert_eq!(well(&guest(), &health()), Ok(()));
+        assert!(well(
+            &guest(),
+            &Health {
+                ended: false,
+                ..health()
+            }
+        )
+        .unwrap_err()
+        .contains("end marker"));
+        assert!(well(
+            &guest(),
+            &Health {
+                warnings: Some(2),
+                ..health()
+            }
+        )
+        .is_err());
+        assert!(well(
+            &guest(),
+            &Health {
+                warnings: None,
+                ..health()
+            }
+        )
+        .is_err());
+        assert!(well(
+            &guest(),
+            &Health {
+                oopses: Some(1),
+                ..health()
+            }
+        )
+        .is_err());
+        assert!(well(
+            &guest(),
+            &Health {
+                locks: Some(0),
+                ..health()
+            }
+        )
+        .is_err());
+        assert!(well(
+            &guest(),
+            &Health {
+                locks: None,
+                ..health()
+            }
+        )
+        .is_ok());
+        let hung = GuestRecord {
+            hung: Some("hung".into()),
+            ..guest()
+        };
+        assert!(well(&hung, &Health::default())
+            .unwrap_err()
+            .contains("last words"));
+        let problems = vec![Problem {
+            line: 3,
+            text: "BUG: x".into(),
+        }];
+        assert_eq!(
+            well(
+                &GuestRecord {
+                    problems,
+                    ..guest()
+                },
+                &health()
+            ),
+            Err("line 3: BUG: x".into())
+        );
+    }
+}

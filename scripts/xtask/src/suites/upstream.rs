@@ -1,0 +1,164 @@
+// SPDX-License-Identifier: GPL-2.0
+//! Upstream's own iommufd selftests, on the kernel as released, the patched one with the series
+//! off, and the patched one: the last two must pass what the first one passes. The list of that is
+//! checked in, so that a test cannot vanish from all three.
+
+use super::account;
+use crate::kernel::Flavour;
+use crate::ktap::{Case, Outcome, Report};
+use crate::lab::Lab;
+use crate::results::{Ledger, Source};
+use anyhow::{Context, Result};
+use std::collections::BTreeSet;
+use std::fs;
+
+const PROFILE: &str = "first-stage";
+const PROGRAMS: [&str; 2] = ["upstream/iommufd", "upstream/iommufd_fail_nth"];
+
+/// The tests map huge pages: 2 MiB each, 128 MiB in the largest.
+const APPEND: &str = "ext.run=upstream/iommufd,upstream/iommufd_fail_nth ext.hugepages=256";
+
+pub fn run(lab: &mut Lab, ledger: &mut Ledger) -> Result<()> {
+    for flavour in [Flavour::Pristine, Flavour::Off, Flavour::Lean] {
+        let series = lab.system(flavour)?.kernel.series;
+        let path = lab
+            .ctx
+            .repo
+            .join(format!("scripts/upstream/iommufd-{series}.txt"));
+        let list = fs::read_to_string(&path).with_context(|| {
+            format!(
+                "There is no list of the tests that Linux {series} passes, {}. Run upstream's \
+                 iommufd selftests on that kernel unpatched and check in the names that pass.",
+                path.display()
+            )
+        })?;
+        let list = names(&list);
+        let kernel = flavour.name();
+        let guest = lab.run(
+            flavour,
+            PROFILE,
+            &format!("upstream-{kernel}"),
+            APPEND,
+            |_, _| {},
+        )?;
+        account(
+            lab,
+            ledger,
+            "upstream",
+            kernel,
+            &PROGRAMS,
+            &guest,
+            |ledger, source, report| compare(ledger, source, report, &list),
+        );
+    }
+    Ok(())
+}
+
+/// The names in a list, one a line, `#` for comments.
+fn names(list: &str) -> BTreeSet<&str> {
+    list.lines()
+        .map(str::trim)
+        .filter(|line| !line.is_empty() && !line.starts_with('#'))
+        .collect()
+}
+
+/// Adds one result for each listed test of a program. What is not listed is not compared, but may
+/// not pass either: then the list is out of date.
+fn compare(ledger: &mut Ledger, source: Source, report: Report, list: &BTreeSet<&str>) {
+    let mut missing: BTreeSet<&str> = list
+        .iter()
+        .filter_map(|name| name.strip_prefix(source.program)?.strip_prefix('.'))
+        .collect();
+    if missing.is_empty() {
+        ledger.fail(source, "list", "no test of this program is listed");
+    }
+    for Case { name, outcome } in report.cases {
+        let name = crate::results::tidy(source.program, &name);
+        let outcome = match (missing.remove(name), outcome) {
+            (true, Outcome::Skipped(why)) => Outcome::Failed(format!(
+                "skipped, though the unpatched kernel passes it: {why}"
+            )),
+            (true, outcome) => outcome,
+            (false, Outcome::Passed) => Outcome::Failed(
+                "passes, but is not listed as passing on the unpatched kernel".into(),
+            ),
+            (false, _) => continue,
+        };
+        ledger.add(source, name, outcome);
+    }
+    for name in missing {
+        ledger.fail(
+            source,
+            name,
+            "did not run, though the unpatched kernel passes it",
+        );
+    }
+    if !report.errors.is_empty() {
+        ledger.fail(source, "ktap", report.errors.join("; "));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ktap;
+    use std::path::Path;
+
+    fn outcomes(list: &str, lines: &str) -> Vec<(String, bool)> {
+        let mut ledger = Ledger::default();
+        let source = Source {
+            suite: "upstream",
+            profile: "lean",
+            program: "p",
+            log: Path::new("/log"),
+        };
+        compare(
+            &mut ledger,
+            source,
+            ktap::parse(lines.lines()),
+            &names(list),
+        );
+        ledger
+            .records()
+            .iter()
+            .map(|r| (r.test.clone(), !r.failed()))
+            .collect()
+    }
+
+    #[test]
+    fn listed_names_must_pass() {
+        let list = "# comment\np.a\np.b\n\np.c\nq.d\n";
+        let lines = "TAP version 13\n1..3\nok 1 global.a\nok 2 p.b # SKIP no\nnot ok 3 x\n";
+        assert_eq!(
+            outcomes(list, lines),
+            [
+                ("p.a".into(), true),
+                ("p.b".into(), false),
+                ("p.c".into(), false)
+            ]
+        );
+    }
+
+    #[test]
+    fn the_list_must_be_complete() {
+        assert_eq!(
+            outcomes("p.a\n", "TAP version 13\n1..2\nok 1 a\nok 2 b\n"),
+            [("p.a".into(), true), ("p.b".into(), false)]
+        );
+        assert_eq!(
+            outcomes("q.a\n", "TAP version 13\n1..1\nok 1 a # SKIP x\n").len(),
+            1
+        );
+        assert_eq!(outcomes("p.a\n", "TAP version 13\n1..2\nok 1 a\n").len(), 2);
+    }
+
+    #[test]
+    fn the_checked_in_lists_are_sorted() {
+        for list in [include_str!("../../../upstream/iommufd-7.3.txt")] {
+            let sorted: Vec<_> = names(list).into_iter().collect();
+            let listed: Vec<_> = list.lines().filter(|line| !line.starts_with('#')).collect();
+            assert!(!sorted.is_empty());
+            assert_eq!(sorted, listed);
+        }
+    }
+}

@@ -1,0 +1,152 @@
+// SPDX-License-Identifier: GPL-2.0
+//! Our kselftests on emulated VT-d: one guest a profile, which runs all programs that name it.
+
+use super::{account, selected, Selection};
+use crate::kernel::Flavour;
+use crate::lab::Lab;
+use crate::results::Ledger;
+use anyhow::{bail, Context, Result};
+use std::fs;
+use std::path::Path;
+
+/// Where the programs are.
+pub const FOLDER: &str = "tools/testing/selftests/iommu";
+
+/// A kselftest and the profiles that the head of its source names.
+#[derive(Debug, PartialEq, Eq)]
+struct Program {
+    name: String,
+    profiles: Vec<String>,
+}
+
+/// Reads the line ` * profiles: A B` of a source. `none` stands for a program that is no test.
+fn profiles(source: &str) -> Option<Vec<String>> {
+    let list = source
+        .lines()
+        .find_map(|line| line.trim().strip_prefix("* profiles:"))?;
+    Some(
+        list.split_whitespace()
+            .filter(|name| *name != "none")
+            .map(str::to_owned)
+            .collect(),
+    )
+}
+
+fn programs(folder: &Path, known: &[&str]) -> Result<Vec<Program>> {
+    let mut found = Vec::new();
+    let files =
+        fs::read_dir(folder).with_context(|| format!("cannot read {}", folder.display()))?;
+    for file in files {
+        let path = file?.path();
+        if !super::has_extension(&path, &["c"]) {
+            continue;
+        }
+        let name = path
+            .file_stem()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned();
+        let source = fs::read_to_string(&path)?;
+        let Some(profiles) = profiles(&source) else {
+            bail!(
+                "{} does not name the profiles that it runs in. Its head comment needs a line \
+                 \" * profiles: NAME ...\" (or \"none\", if it is no test).",
+                path.display()
+            );
+        };
+        if let Some(unknown) = profiles.iter().find(|name| !known.contains(&name.as_str())) {
+            bail!(
+                "{} names the profile {unknown}, which scripts/guests.toml lacks.",
+                path.display()
+            );
+        }
+        found.push(Program { name, profiles });
+    }
+    found.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(found)
+}
+
+pub fn run(lab: &mut Lab, ledger: &mut Ledger, selection: &Selection) -> Result<()> {
+    let known: Vec<String> = lab
+        .profiles
+        .names()
+        .into_iter()
+        .map(str::to_owned)
+        .collect();
+    let known: Vec<&str> = known.iter().map(String::as_str).collect();
+    let all = programs(&lab.ctx.repo.join(FOLDER), &known)?;
+    for profile in known
+        .iter()
+        .filter(|profile| selected(&selection.profiles, profile))
+    {
+        let names: Vec<&str> = all
+            .iter()
+            .filter(|program| program.profiles.iter().any(|name| name == profile))
+            .map(|program| program.name.as_str())
+            .filter(|name| selected(&selection.programs, name))
+            .collect();
+        if names.is_empty() {
+            continue;
+        }
+        let long = if lab.ctx.options.long {
+            " ext.long=1"
+        } else {
+            ""
+        };
+        let append = format!("ext.run={}{long}", names.join(","));
+        let guest = lab.run(Flavour::Debug, profile, "vtd", &append, |_, _| {})?;
+        account(
+            lab,
+            ledger,
+            "vtd",
+            profile,
+            &names,
+            &guest,
+            |ledger, source, report| ledger.report(source, report),
+        );
+        lab.ctx.say(format!(
+            "  vtd/{profile}: guest of {:.1} s",
+            guest.time.as_secs_f32()
+        ));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn profiles_of_a_source() {
+        let head = |line: &str| profiles(&format!("// SPDX\n/*\n * A test\n{line}\n */\nint x;\n"));
+        assert_eq!(head(" * profiles: a b"), Some(vec!["a".into(), "b".into()]));
+        assert_eq!(head(" * profiles: none"), Some(vec![]));
+        assert_eq!(head(" * nothing"), None);
+    }
+
+    #[test]
+    fn every_source_must_name_its_profiles() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("b.c"), " * profiles: p q\n").unwrap();
+        fs::write(dir.path().join("a.c"), " * profiles: none\n").unwrap();
+        fs::write(dir.path().join("a.h"), "\n").unwrap();
+        let found = programs(dir.path(), &["p", "q"]).unwrap();
+        assert_eq!(found.len(), 2);
+        assert_eq!(
+            found[1],
+            Program {
+                name: "b".into(),
+                profiles: vec!["p".into(), "q".into()]
+            }
+        );
+        assert!(programs(dir.path(), &["p"])
+            .unwrap_err()
+            .to_string()
+            .contains("profile q"));
+        fs::write(dir.path().join("c.c"), "int x;\n").unwrap();
+        assert!(programs(dir.path(), &["p", "q"])
+            .unwrap_err()
+            .to_string()
+            .contains("c.c"));
+    }
+}
