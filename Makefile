@@ -2,7 +2,7 @@
 # The front door. Every target is a subcommand of scripts/xtask; settings are
 # environment or command line variables (make help lists them).
 
-export KVER KSRC MIRROR CACHE SUITE T PROFILE LONG OUT KVM
+export KVER KSRC MIRROR CACHE SUITE T PROFILE M LONG OUT KVM
 
 XTASK := cargo run --quiet --locked --package xtask --
 

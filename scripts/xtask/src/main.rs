@@ -22,18 +22,27 @@
 mod cache;
 mod cdecl;
 mod cocci;
+mod console;
 mod ctx;
 mod edits;
+mod guest;
 mod initramfs;
 mod kconfig;
 mod kernel;
+mod ktap;
+mod lab;
+mod monitor;
+mod mutants;
 mod proc;
 mod qemu;
+mod results;
 mod root;
 mod sandbox;
 mod selftests;
 mod source;
 mod step;
+mod story;
+mod suites;
 mod tree;
 
 use anyhow::Result;
@@ -56,6 +65,12 @@ struct Cli {
 enum Command {
     /// Boot the lean kernel on an emulated VT-d and show the main job
     Run,
+    /// Run the test suites
+    Test,
+    /// Open a shell in a guest
+    Shell,
+    /// Break the code in small ways and see that the tests notice
+    Mutants,
     /// Open a shell in the toolchain root
     Enter,
 }
@@ -67,11 +82,10 @@ fn dispatch(command: Command) -> Result<()> {
     }
     let _lock = cache::lock(&ctx)?;
     match command {
-        Command::Run => {
-            let kernel = kernel::build(&ctx, kernel::Flavour::Lean)?;
-            ctx.say(format!("{}", kernel.bzimage.display()));
-            Ok(())
-        }
+        Command::Run => story::run(&ctx),
+        Command::Test => suites::test(&ctx),
+        Command::Shell => story::shell(&ctx),
+        Command::Mutants => mutants::run(&ctx),
         Command::Enter => Ok(()),
     }
 }
@@ -81,6 +95,8 @@ fn main() -> ExitCode {
     proc::handle_signals();
     match dispatch(cli.command) {
         Ok(()) => ExitCode::SUCCESS,
+        // Whoever ran tests has said which failed, and ended with the sum.
+        Err(error) if error.is::<suites::Failed>() => ExitCode::FAILURE,
         Err(error) => {
             eprintln!("\nerror: {error:#}");
             ExitCode::FAILURE

@@ -1,0 +1,359 @@
+// SPDX-License-Identifier: GPL-2.0
+//! `make mutants`: breaks our code in small ways, one at a time, and sees that the tests notice.
+//!
+//! A mutant is a file in scripts/mutants: what is wrong with it, text to replace (or to add, where
+//! `find` is left out) and the tests that must fail. It is applied to a copy of this repository,
+//! which has build folders of its own.
+
+use crate::cache;
+use crate::ctx::Ctx;
+use crate::ktap::Outcome;
+use crate::lab::Lab;
+use crate::results::{Record, Totals};
+use crate::suites::{self, Selection};
+use anyhow::{bail, Context, Result};
+use regex::Regex;
+use serde::Deserialize;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+const FOLDER: &str = "scripts/mutants";
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Mutant {
+    #[serde(skip)]
+    name: String,
+    /// What is wrong with it.
+    why: String,
+    change: Vec<Change>,
+    /// Patterns of result names; each has to match a failure.
+    caught_by: Vec<String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Change {
+    /// A file of this repository.
+    file: PathBuf,
+    /// Must occur exactly once; left out, the text is added at the end.
+    find: Option<String>,
+    replace: String,
+}
+
+impl Change {
+    fn apply(&self, text: &str) -> Result<String> {
+        let Some(find) = &self.find else {
+            return Ok(format!("{text}{}", self.replace));
+        };
+        match text.matches(find.as_str()).count() {
+            1 => Ok(text.replacen(find.as_str(), &self.replace, 1)),
+            count => bail!(
+                "the text to replace occurs {count} times in {}, not once: {find:?}",
+                self.file.display()
+            ),
+        }
+    }
+}
+
+fn parse(name: &str, text: &str) -> Result<Mutant> {
+    let mut mutant: Mutant = toml::from_str(text)?;
+    if mutant.change.is_empty() || mutant.caught_by.is_empty() || mutant.why.trim().is_empty() {
+        bail!("a mutant needs a reason, a change, and tests that catch it");
+    }
+    if let Some(bad) = mutant
+        .caught_by
+        .iter()
+        .find(|name| name.splitn(3, '/').count() != 3)
+    {
+        bail!("{bad} is not a pattern of the form suite/profile/program.case");
+    }
+    mutant.name = name.to_owned();
+    Ok(mutant)
+}
+
+fn read(ctx: &Ctx, only: Option<&str>) -> Result<Vec<Mutant>> {
+    let folder = ctx.repo.join(FOLDER);
+    let mut mutants = Vec::new();
+    for entry in
+        fs::read_dir(&folder).with_context(|| format!("cannot read {}", folder.display()))?
+    {
+        let path = entry?.path();
+        if path.extension().is_none_or(|extension| extension != "toml") {
+            continue;
+        }
+        let name = path
+            .file_stem()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned();
+        let text = fs::read_to_string(&path)?;
+        let mutant =
+            parse(&name, &text).with_context(|| format!("{} is not understood", path.display()))?;
+        mutants.push(mutant);
+    }
+    mutants.sort_by(|a, b| a.name.cmp(&b.name));
+    let Some(only) = only else {
+        return Ok(mutants);
+    };
+    let names: Vec<String> = mutants.iter().map(|mutant| mutant.name.clone()).collect();
+    mutants.retain(|mutant| mutant.name == only);
+    if mutants.is_empty() {
+        bail!(
+            "There is no mutant {only}. M is one of {}.",
+            names.join(", ")
+        );
+    }
+    Ok(mutants)
+}
+
+/// Brings the copy of the repository up to date, touching only what differs.
+fn sync(ctx: &Ctx, copy: &Path, changes: &[Change]) -> Result<()> {
+    let files: BTreeSet<PathBuf> = suites::files(ctx)?.into_iter().collect();
+    let mut texts = BTreeMap::new();
+    for change in changes {
+        if !files.contains(&change.file) {
+            bail!("there is no file {} to change", change.file.display());
+        }
+        let text = match texts.remove(&change.file) {
+            Some(text) => text,
+            None => fs::read_to_string(ctx.repo.join(&change.file))?,
+        };
+        texts.insert(change.file.clone(), change.apply(&text)?);
+    }
+    for file in &files {
+        let source = ctx.repo.join(file);
+        let target = copy.join(file);
+        if let Some(folder) = target.parent() {
+            fs::create_dir_all(folder)?;
+        }
+        match texts.remove(file) {
+            Some(text) => cache::update(&target, text.as_bytes())?,
+            None => cache::update(&target, &fs::read(&source)?)?,
+        };
+        fs::set_permissions(&target, fs::metadata(&source)?.permissions())?;
+    }
+    let keep = |entry: &walkdir::DirEntry| entry.depth() != 1 || entry.file_name() != "target";
+    for entry in walkdir::WalkDir::new(copy).into_iter().filter_entry(keep) {
+        let entry = entry?;
+        if entry.file_type().is_file() && !files.contains(entry.path().strip_prefix(copy)?) {
+            fs::remove_file(entry.path())?;
+        }
+    }
+    Ok(())
+}
+
+/// The part of the tests that the patterns are about.
+fn selection(patterns: &[String]) -> Selection {
+    let part = |pattern: &str, at: usize| pattern.split('/').nth(at).unwrap_or_default().to_owned();
+    let all_named = |names: BTreeSet<String>| {
+        (!names.iter().any(|name| name.contains('*'))).then(|| names.into_iter().collect())
+    };
+    let wanted = |suite: &str| patterns.iter().any(|pattern| part(pattern, 0) == suite);
+    let guest: Vec<&String> = patterns
+        .iter()
+        .filter(|pattern| part(pattern, 0) == "vtd")
+        .collect();
+    let program = |pattern: &&String| {
+        part(pattern, 2)
+            .split('.')
+            .next()
+            .unwrap_or_default()
+            .to_owned()
+    };
+    let programs: BTreeSet<String> = guest
+        .iter()
+        .map(program)
+        .filter(|program| program != "guest")
+        .collect();
+    Selection {
+        suites: suites::SUITES
+            .iter()
+            .filter(|s| wanted(s))
+            .map(|s| s.to_string())
+            .collect(),
+        programs: if programs.is_empty() {
+            None
+        } else {
+            all_named(programs)
+        },
+        profiles: all_named(guest.iter().map(|pattern| part(pattern, 1)).collect()),
+        packages: all_named(
+            patterns
+                .iter()
+                .filter(|p| part(p, 0) == "host")
+                .map(|p| part(p, 1))
+                .collect(),
+        ),
+    }
+}
+
+/// Whether a name matches a pattern in which `*` stands for anything.
+fn matches(pattern: &str, name: &str) -> bool {
+    let pattern: Vec<String> = pattern.split('*').map(regex::escape).collect();
+    Regex::new(&format!("^{}$", pattern.join(".*"))).is_ok_and(|regex| regex.is_match(name))
+}
+
+/// The patterns that no failure matches.
+fn survived<'a>(patterns: &'a [String], records: &[Record]) -> Vec<&'a str> {
+    let failed: Vec<String> = records
+        .iter()
+        .filter(|record| record.failed())
+        .map(Record::name)
+        .collect();
+    patterns
+        .iter()
+        .filter(|pattern| !failed.iter().any(|name| matches(pattern, name)))
+        .map(String::as_str)
+        .collect()
+}
+
+/// Applies one mutant and runs what must catch it.
+fn attempt(ctx: &Ctx, variant: &Ctx, mutant: &Mutant) -> Result<Outcome> {
+    sync(ctx, &variant.repo, &mutant.change)?;
+    let mut lab = Lab::new(variant)?;
+    let records = match suites::run(&mut lab, &selection(&mutant.caught_by)) {
+        Ok(records) => records,
+        Err(error) => return Ok(Outcome::Failed(format!("it could not be tried: {error:#}"))),
+    };
+    let missed = survived(&mutant.caught_by, &records);
+    if missed.is_empty() {
+        return Ok(Outcome::Passed);
+    }
+    Ok(Outcome::Failed(format!(
+        "it survived: no failure matches {}",
+        missed.join(", ")
+    )))
+}
+
+pub fn run(ctx: &Ctx) -> Result<()> {
+    let only = std::env::var("M").ok().filter(|name| !name.is_empty());
+    let mutants = read(ctx, only.as_deref())?;
+    let copy = ctx.cache.join("mutants");
+    let variant = ctx.variant("mutant", &copy);
+    let mut records = Vec::new();
+    for mutant in &mutants {
+        ctx.say(format!("\nMutant {}: {}", mutant.name, mutant.why));
+        let start = Instant::now();
+        let outcome = attempt(ctx, &variant, mutant)
+            .with_context(|| format!("cannot apply the mutant {}", mutant.name))?;
+        ctx.say(format!(
+            "Mutant {}: {} in {:.0} s",
+            mutant.name,
+            match &outcome {
+                Outcome::Failed(reason) => reason,
+                _ => "caught",
+            },
+            start.elapsed().as_secs_f32()
+        ));
+        records.push(Record {
+            suite: "mutants".into(),
+            profile: "all".into(),
+            test: mutant.name.clone(),
+            outcome,
+            log: ctx.cache.join("log"),
+        });
+    }
+    let width = mutants
+        .iter()
+        .map(|mutant| mutant.name.len())
+        .max()
+        .unwrap_or(0);
+    ctx.say("");
+    for (mutant, record) in mutants.iter().zip(&records) {
+        let verdict = if record.failed() {
+            "SURVIVED"
+        } else {
+            "caught"
+        };
+        ctx.say(format!(
+            "{:width$}  {verdict:8}  {}",
+            mutant.name,
+            mutant.caught_by.join(" ")
+        ));
+    }
+    debug_assert_eq!(Totals::of(&records).skipped, 0);
+    suites::summary(ctx, &records)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GOOD: &str =
+        "why = \"w\"\ncaught_by = [\"host/logic/ioasid.*\", \"vtd/first-stage/ioasid.max\"]\n\
+                        [[change]]\nfile = \"f\"\nfind = \"a\"\nreplace = \"b\"\n";
+
+    #[test]
+    fn mutants_are_checked() {
+        assert_eq!(parse("m", GOOD).unwrap().name, "m");
+        for (from, to) in [
+            ("\"w\"", "\"\""),
+            ("host/logic/", "host"),
+            ("find", "found"),
+            (
+                "caught_by = [\"host/logic/ioasid.*\", \"vtd/first-stage/ioasid.max\"]",
+                "caught_by = []",
+            ),
+        ] {
+            assert!(parse("m", &GOOD.replace(from, to)).is_err(), "{to}");
+        }
+    }
+
+    #[test]
+    fn changes_match_exactly_once() {
+        let change = |find: Option<&str>| Change {
+            file: "f".into(),
+            find: find.map(str::to_owned),
+            replace: "X".into(),
+        };
+        assert_eq!(change(Some("b")).apply("abc").unwrap(), "aXc");
+        assert_eq!(change(None).apply("abc\n").unwrap(), "abc\nX");
+        assert!(change(Some("b"))
+            .apply("abcb")
+            .unwrap_err()
+            .to_string()
+            .contains("2 times"));
+        assert!(change(Some("d")).apply("abc").is_err());
+    }
+
+    #[test]
+    fn only_what_matters_runs() {
+        let names = |list: &[&str]| list.iter().map(|s| s.to_string()).collect::<Vec<_>>();
+        let chosen = selection(&parse("m", GOOD).unwrap().caught_by);
+        assert_eq!(chosen.suites, ["host", "vtd"]);
+        assert_eq!(chosen.programs, Some(names(&["ioasid"])));
+        assert_eq!(chosen.profiles, Some(names(&["first-stage"])));
+        assert_eq!(chosen.packages, Some(names(&["logic"])));
+        let chosen = selection(&names(&["vtd/*/ioasid.a", "vtd/first-stage/guest.console"]));
+        assert_eq!(chosen.profiles, None);
+        assert_eq!(chosen.programs, Some(names(&["ioasid"])));
+        let chosen = selection(&names(&["vtd/ats/guest.console"]));
+        assert_eq!(chosen.programs, None);
+    }
+
+    #[test]
+    fn every_pattern_needs_a_failure() {
+        let record = |name: &str, outcome| Record {
+            suite: "host".into(),
+            profile: "logic".into(),
+            test: name.into(),
+            outcome,
+            log: PathBuf::new(),
+        };
+        let records = [
+            record("ioasid.max", Outcome::Failed("x".into())),
+            record("ioasid.min", Outcome::Passed),
+        ];
+        let patterns: Vec<String> = ["host/*/ioasid.*", "host/logic/ioasid.min", "kunit/*/*"]
+            .map(str::to_owned)
+            .to_vec();
+        assert_eq!(
+            survived(&patterns, &records),
+            ["host/logic/ioasid.min", "kunit/*/*"]
+        );
+        assert!(matches("a/*.c", "a/b.c") && !matches("a/*.c", "a/bxc") && !matches("a", "ab"));
+    }
+}
