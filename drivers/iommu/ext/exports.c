@@ -1,0 +1,21 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Exports the C entry points that are written in Rust. The headers are included
+ * for the types that modversions and others look at.
+ */
+#include <linux/export.h>
+#include <linux/ioasid.h>
+
+EXPORT_SYMBOL_GPL(ioasid_alloc);
+EXPORT_SYMBOL_GPL(ioasid_free);
+EXPORT_SYMBOL_GPL(ioasid_find);
+EXPORT_SYMBOL_GPL(ioasid_set_data);
+EXPORT_SYMBOL_GPL(ioasid_get);
+EXPORT_SYMBOL_GPL(ioasid_put);
+EXPORT_SYMBOL_GPL(ioasid_register_allocator);
+EXPORT_SYMBOL_GPL(ioasid_unregister_allocator);
+
+#ifdef CONFIG_IOMMU_EXT
+EXPORT_SYMBOL_GPL(iommu_alloc_global_pasid);
+EXPORT_SYMBOL_GPL(iommu_free_global_pasid);
+#endif

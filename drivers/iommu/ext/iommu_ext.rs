@@ -1,0 +1,27 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! IOMMU extensions: the map of the house.
+//!
+//! - [`logic`]: the decisions, without the kernel; also compiled and tested on the host.
+//! - [`ioasid`]: the allocator of I/O address-space IDs, in the kernel.
+//!
+//! The crate is built in and has neither `module!` nor initcall: the IOMMU core calls it earlier.
+//! Locks and other objects that need an initialiser are defined in C, in `shim/`.
+
+mod ioasid;
+#[cfg(CONFIG_IOASID_KUNIT_TEST)]
+mod ioasid_kunit;
+pub mod logic;
+
+/// What `pr_*!` puts before a message.
+const __LOG_PREFIX: &[u8] = b"iommu_ext\0";
+
+/// Reports a mistake of the caller, once for each place.
+macro_rules! warn_once {
+    () => {
+        kernel::do_once_lite! {
+            kernel::warn_on!(true);
+        }
+    };
+}
+pub(crate) use warn_once;
