@@ -209,19 +209,17 @@ impl Anchor {
     }
 }
 
-/// Puts whole lines at the places.
-fn insert(text: &mut String, places: &[usize], lines: &str) {
-    for &place in places.iter().rev() {
-        let mut piece = String::new();
-        if place > 0 && !text[..place].ends_with('\n') {
-            piece.push('\n');
-        }
-        piece += lines;
-        if !piece.ends_with('\n') {
-            piece.push('\n');
-        }
-        text.insert_str(place, &piece);
+/// Puts whole lines at a place.
+fn insert(text: &mut String, place: usize, lines: &str) {
+    let mut piece = String::new();
+    if place > 0 && !text[..place].ends_with('\n') {
+        piece.push('\n');
     }
+    piece += lines;
+    if !piece.ends_with('\n') {
+        piece.push('\n');
+    }
+    text.insert_str(place, &piece);
 }
 
 impl Manifest {
@@ -303,30 +301,37 @@ impl Manifest {
                 } else {
                     "\n"
                 };
-                insert(to, &places, &format!("{before}{piece}{after}"));
+                insert(to, place, &format!("{before}{piece}{after}"));
             }
         }
         Ok(())
     }
 
+    /// Anchors are looked for in the text without any insertion, so that none depends on another.
     pub fn apply_inserts(&self, files: &mut Files, series: &str) -> Result<()> {
+        let mut pieces: BTreeMap<&str, Vec<(usize, &str)>> = BTreeMap::new();
         for edit in &self.inserts {
-            let what = format!(
-                "insertion into {} at {} ({})",
-                edit.file,
-                edit.anchor.describe(),
-                edit.why
-            );
+            let anchor = edit.anchor.describe();
+            let what = format!("insertion into {} at {anchor} ({})", edit.file, edit.why);
             let context = || format!("{}: {what}", self.name);
-            if edit.count.of(series).with_context(context)? == 0
-                && !files.base.join(&edit.file).exists()
-            {
+            let wanted = edit.count.of(series).with_context(context)?;
+            if wanted == 0 && !files.base.join(&edit.file).exists() {
                 continue;
             }
             let text = files.get(&edit.file).with_context(context)?;
-            let places = edit.anchor.places(&edit.file, text).with_context(context)?;
+            let places = edit.anchor.places(&edit.file, text);
+            let places = places.with_context(context)?;
             self.checked(&what, &edit.count, series, places.len())?;
-            insert(text, &places, &edit.text);
+            let pieces = pieces.entry(&edit.file).or_default();
+            pieces.extend(places.into_iter().map(|place| (place, edit.text.as_str())));
+        }
+        for (file, mut pieces) in pieces {
+            let text = files.get(file)?;
+            // Stable: at one place the order is the manifest's.
+            pieces.sort_by_key(|(place, _)| *place);
+            for (place, piece) in pieces.into_iter().rev() {
+                insert(text, place, piece);
+            }
         }
         Ok(())
     }
@@ -426,6 +431,17 @@ mod tests {
         assert!(apply(edit, "7.4").is_ok());
         assert!(error(edit, "7.2").contains("must match 0"));
         assert!(error(edit, "7.1").contains("no count is given"));
+    }
+
+    #[test]
+    fn anchors_do_not_see_insertions() {
+        let texts = apply(
+            "[[insert]]\nfile = 'a'\nwhy = 'w'\nbefore = 'two'\ntext = 'two too'\n\
+             [[insert]]\nfile = 'a'\nwhy = 'w'\nafter = 'two'\ntext = 'x'\n\
+             [[insert]]\nfile = 'a'\nwhy = 'w'\nafter = 'two'\ntext = 'y'\n",
+            "7.3",
+        );
+        assert_eq!(texts.unwrap()["a"], "one\ntwo too\ntwo\nx\ny\nthree\n");
     }
 
     #[test]

@@ -76,7 +76,7 @@ pub fn sandbox(ctx: &Ctx, root: &Root, tree: &Path, build: &Path) -> Sandbox {
         .env("KBUILD_BUILD_TIMESTAMP", "2026-01-01")
 }
 
-fn make(sandbox: &Sandbox) -> Command {
+pub fn make(sandbox: &Sandbox) -> Command {
     let mut command = sandbox.command("make");
     command.args([
         "O=/build",

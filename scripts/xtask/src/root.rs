@@ -31,7 +31,7 @@ const EXCLUDED: [&str; 4] = [
 const NETWORK: &str = "check that the Debian mirror can be reached (the log names it; MIRROR=url \
                        chooses another, http_proxy is honoured), then run the same command again.";
 
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct Root {
     pub dir: PathBuf,
     pub key: String,

@@ -1,20 +1,104 @@
 // SPDX-License-Identifier: GPL-2.0
 //! The static programs that run in the guest.
 
+use crate::cache;
 use crate::ctx::Ctx;
-use crate::kernel::KernelBuild;
-use anyhow::{bail, Result};
-use std::path::PathBuf;
+use crate::kernel::{self, KernelBuild};
+use crate::root;
+use anyhow::{Context, Result};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Where kernel trees keep them.
+const FOLDER: &str = "tools/testing/selftests/iommu";
+
+/// Upstream's programs for the IOMMU.
+const UPSTREAM: [&str; 2] = ["iommufd", "iommufd_fail_nth"];
 
 /// Folders of programs.
 #[derive(Clone, Debug)]
 pub struct Selftests {
-    /// One program a C file of `tools/testing/selftests/iommu`.
+    /// One program a C file of ours; empty for a tree without the series.
     pub ours: PathBuf,
-    /// `iommufd` and `iommufd_fail_nth`, built from the kernel tree of that flavour.
+    /// `iommufd` and `iommufd_fail_nth`, built from the same tree as the kernel.
     pub upstream: PathBuf,
 }
 
-pub fn build(_ctx: &Ctx, _kernel: &KernelBuild) -> Result<Selftests> {
-    bail!("selftests cannot be built yet");
+/// Names of the C files in the tree's folder.
+fn programs(tree: &Path) -> Result<Vec<String>> {
+    let folder = tree.join(FOLDER);
+    let mut names = Vec::new();
+    for entry in fs::read_dir(&folder).with_context(|| folder.display().to_string())? {
+        if let Some(name) = entry?.file_name().to_string_lossy().strip_suffix(".c") {
+            names.push(name.to_owned());
+        }
+    }
+    names.sort();
+    Ok(names)
+}
+
+/// Builds the programs that go with a kernel, unless nothing changed.
+pub fn build(ctx: &Ctx, kernel: &KernelBuild) -> Result<Selftests> {
+    let root = root::prepare(ctx)?;
+    let out = kernel.build.join("xtask-selftests");
+    let selftests = Selftests {
+        ours: out.join("ours"),
+        upstream: out.join("upstream"),
+    };
+    let tree = &kernel.tree;
+    let mut inputs = vec![tree.join(FOLDER), tree.join("include/uapi")];
+    inputs.extend(
+        [tree.join("drivers/iommu/ext/test")]
+            .into_iter()
+            .filter(|dir| dir.exists()),
+    );
+    let key = cache::hash([&cache::hash_files(&inputs)?, &root.key]);
+    let stamp = out.join(".built");
+    if cache::is_stamped(&stamp, &key) {
+        return Ok(selftests);
+    }
+    let flavour = kernel
+        .build
+        .file_name()
+        .unwrap_or_default()
+        .to_string_lossy();
+    let hint =
+        "read the first error in the log; the programs are in tools/testing/selftests/iommu.";
+    ctx.step(&format!("selftests {flavour}"), hint, |step| {
+        cache::remove(&out)?;
+        fs::create_dir_all(&selftests.ours)?;
+        fs::create_dir_all(&selftests.upstream)?;
+        let sandbox = kernel::sandbox(ctx, &root, tree, &kernel.build);
+        step.run(kernel::make(&sandbox).args(["-s", "headers_install"]))?;
+        for name in programs(tree)? {
+            step.note(&name);
+            let kind = if UPSTREAM.contains(&name.as_str()) {
+                "upstream"
+            } else {
+                "ours"
+            };
+            let mut compile = sandbox.command("ccache");
+            compile
+                .args([
+                    "clang",
+                    "-O2",
+                    "-Wall",
+                    "-Wno-unused-function",
+                    "-static",
+                    "-D_GNU_SOURCE=",
+                ])
+                .args([
+                    "-isystem",
+                    "/build/usr/include",
+                    "-I/src/tools/testing/selftests",
+                ])
+                .arg(format!("/src/{FOLDER}/{name}.c"))
+                .arg("-o")
+                .arg(format!("/build/xtask-selftests/{kind}/{name}"))
+                .args(["-lcap", "-lpthread"]);
+            step.run(&mut compile)?;
+        }
+        cache::stamp(&stamp, &key)
+    })?;
+    Ok(selftests)
 }

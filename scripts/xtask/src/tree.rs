@@ -81,7 +81,7 @@ fn overlay(repo: &Path) -> Result<BTreeMap<String, PathBuf>> {
 }
 
 /// What differs from the source: path and content.
-type Changes = BTreeMap<String, Vec<u8>>;
+pub type Changes = BTreeMap<String, Vec<u8>>;
 
 fn changes(ctx: &Ctx, root: &Root, step: &mut Step, source: &Source) -> Result<Changes> {
     let mut changes = Changes::new();
@@ -174,7 +174,7 @@ pub fn patched(ctx: &Ctx, root: &Root) -> Result<Tree> {
 }
 
 /// Makes `dir` the source plus the changes, touching only what differs.
-fn settle(source: &Path, changes: &Changes, dir: &Path) -> Result<()> {
+pub fn settle(source: &Path, changes: &Changes, dir: &Path) -> Result<()> {
     fs::create_dir_all(dir)?;
     let mut wanted: BTreeSet<PathBuf> = BTreeSet::new();
     for path in changes.keys() {
