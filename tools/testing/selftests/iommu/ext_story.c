@@ -20,9 +20,9 @@
 #define SRC_IOVA	0x10000000ull
 #define DST_IOVA	0x20000000ull
 #define NR_IDS		4
-#define ECAP_SMTS	(1ull << 43)
+#define ECAP_SMTS	43	/* a bit of the extended capabilities */
 
-static void fact(const char *name, bool holds, const char *format, ...)
+static void state(const char *name, bool holds, const char *format, ...)
 {
 	va_list args;
 
@@ -54,8 +54,8 @@ static void tell_hardware(void)
 {
 	unsigned long long ecap = read_number(16, "/sys/class/iommu/dmar0/intel-iommu", "ecap");
 
-	fact("scalable", ecap & ECAP_SMTS,
-	     "the VT-d unit dmar0 works in scalable mode (extended capabilities %#llx)", ecap);
+	state("scalable", ecap >> ECAP_SMTS & 1,
+	      "the VT-d unit dmar0 works in scalable mode (extended capabilities %#llx)", ecap);
 }
 
 static const char *describe(unsigned int vendor, unsigned int device, unsigned int class)
@@ -112,20 +112,22 @@ static void tell_groups(int fd)
 			continue;
 		link[len] = 0;
 		group = strrchr(link, '/');
-		sscanf(name, "%x:%x:%x.%x", &segment, &bus, &slot, &function);
+		if (sscanf(name, "%x:%x:%x.%x", &segment, &bus, &slot, &function) != 4)
+			continue;
 		for (j = 0; j < nr; j++)
 			if (infos[j].segment == segment && infos[j].bus == bus &&
 			    infos[j].devfn == (slot << 3 | function) && infos[j].pasid_enabled)
 				pasids = infos[j].max_pasids;
 		snprintf(folder, sizeof(folder), "/sys/bus/pci/devices/%s", name);
 		printf("story: row groups %s|%s|%s|", name,
-		       describe(read_number(16, folder, "vendor"), read_number(16, folder, "device"),
+		       describe(read_number(16, folder, "vendor"),
+				read_number(16, folder, "device"),
 				read_number(16, folder, "class")),
 		       group ? group + 1 : "?");
 		printf(pasids ? "%u\n" : "-\n", pasids);
 		found++;
 	}
-	fact("groups", found > 0, "%d devices are in IOMMU groups", found);
+	state("groups", found > 0, "%d devices are in IOMMU groups", found);
 }
 
 static uint32_t alloc_id(int fd, uint32_t set, uint32_t min, uint32_t max, uint32_t token)
@@ -171,21 +173,21 @@ static void tell_ids(int fd)
 		}
 		printf("\n");
 	}
-	fact("given", given, "the Rust allocator gave %d PASIDs to each of two sets", NR_IDS);
-	fact("found", found, "each is found under RCU with its data");
-	fact("foreign", foreign, "asked for as one of the other set, each is refused (EACCES)");
+	state("given", given, "the Rust allocator gave %d PASIDs to each of two sets", NR_IDS);
+	state("found", found, "each is found under RCU with its data");
+	state("foreign", foreign, "asked for as one of the other set, each is refused (EACCES)");
 
 	for (set = 0; set < 2; set++)
 		for (i = 0; i < NR_IDS; i++) {
 			freed &= free_id(fd, ids[set][i]);
 			freed &= find_id(fd, set, ids[set][i]) == -ENOENT;
 		}
-	fact("freed", freed, "freed, none of them is found any more (ENOENT)");
+	state("freed", freed, "freed, none of them is found any more (ENOENT)");
 
 	for (i = 0, full = true; i < NR_IDS; i++)
 		full &= alloc_id(fd, 0, 5000, 5000 + NR_IDS - 1, 1) == 5000 + i;
 	full &= alloc_id(fd, 0, 5000, 5000 + NR_IDS - 1, 1) == IOASID_TEST_INVALID;
-	fact("exhausted", full, "a range of %d gives its last one, 5003, and then no more", NR_IDS);
+	state("exhausted", full, "a range of %d gives its last one, then no more", NR_IDS);
 	ioctl(fd, IOASID_TEST_DRAIN);
 }
 
@@ -215,8 +217,9 @@ static void tell_dma(int fd)
 
 	for (i = 0; i < nr && !infos[i].pasid_enabled; i++)
 		;
-	if (i == nr || (dev = ptd_open(&infos[i])) < 0) {
-		fact("device", false, "there is no device that can use PASIDs");
+	dev = i < nr ? ptd_open(&infos[i]) : -ENODEV;
+	if (dev < 0) {
+		state("device", false, "there is no device that can use PASIDs");
 		return;
 	}
 	if (ptd_pasid_alloc(dev, &infos[i], &pasid))
@@ -228,11 +231,11 @@ static void tell_dma(int fd)
 	    ioctl(dev, PTD_TEST_DOMAIN_ALLOC, &domain) ||
 	    ptd_map(dev, domain, src, SRC_IOVA, false) ||
 	    ptd_map(dev, domain, dst, DST_IOVA, true)) {
-		fact("device", false, "the test device cannot be prepared: %s", strerror(errno));
+		state("device", false, "the test device cannot be prepared: %s", strerror(errno));
 		close(dev);
 		return;
 	}
-	fact("device", true, "the test device got PASID %u and a domain with two buffers", pasid);
+	state("device", true, "the test device got PASID %u and a domain with two buffers", pasid);
 
 	for (i = 0; i < 3; i++) {
 		struct ptd_test_request req = {
@@ -246,14 +249,15 @@ static void tell_dma(int fd)
 		if (i)
 			ret = attached ? ptd_attach(dev, domain, pasid) : ptd_detach(dev, pasid);
 		status = ret ?: ptd_run(dev, &req);
-		printf("story: row dma %s|%u|%s|%u\n", when[i], pasid, status_name(status), req.moved);
+		printf("story: row dma %s|%u|%s|%u\n", when[i], pasid, status_name(status),
+		       req.moved);
 		if (attached)
-			fact(names[i], status == PTD_ST_OK && !ptd_buf_read(dev, dst, got, SIZE) &&
-			     !memcmp(sent, got, SIZE),
-			     "attached to the domain, the same DMA copies every byte");
+			state(names[i], status == PTD_ST_OK &&
+			      !ptd_buf_read(dev, dst, got, SIZE) && !memcmp(sent, got, SIZE),
+			      "attached to the domain, the same DMA copies every byte");
 		else
-			fact(names[i], status == PTD_ST_READ_FAULT && !req.moved,
-			     "%s, DMA with the PASID faults and moves nothing", when[i]);
+			state(names[i], status == PTD_ST_READ_FAULT && !req.moved,
+			      "%s, DMA with the PASID faults and moves nothing", when[i]);
 	}
 	close(dev);
 }
@@ -264,8 +268,8 @@ int main(void)
 
 	setlinebuf(stdout);
 	if (fd < 0) {
-		fact("module", false, "%s cannot be opened: %s", IOMMU_EXT_TEST_DEVICE,
-		     strerror(errno));
+		state("module", false, "%s cannot be opened: %s", IOMMU_EXT_TEST_DEVICE,
+		      strerror(errno));
 		return 1;
 	}
 	tell_hardware();
