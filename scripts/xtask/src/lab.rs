@@ -2,6 +2,7 @@
 //! What guests are made of: the emulator, kernels, and for each kernel an initramfs with its
 //! programs and modules. Everything is built at most once a run, when it is first needed.
 
+use crate::console;
 use crate::ctx::Ctx;
 use crate::guest::{self, Boot, Port, Profile, Profiles, Record};
 use crate::initramfs::{self, Entry};
@@ -93,18 +94,24 @@ impl<'a> Lab<'a> {
         profile: &str,
         name: &str,
         append: &str,
-        seen: impl FnMut(Port, &str),
+        mut seen: impl FnMut(Port, &str),
     ) -> Result<Record> {
         let system = self.system(flavour)?;
         let qemu = self.qemu()?;
         let profile = self.profiles.get(profile)?;
         let logs = self.logs().join(format!("{name}-{}", profile.name));
-        guest::run(
-            self.ctx,
-            self.boot(&qemu, &system, profile, append),
-            &logs,
-            seen,
-        )
+        let boot = self.boot(&qemu, &system, profile, append);
+        let hint =
+            "see what QEMU says, and whether the machine has 2 GiB of free memory for a guest";
+        self.ctx
+            .step(&format!("guest {name} {}", profile.name), hint, |step| {
+                guest::run(self.ctx, boot, &logs, |port, line| {
+                    if !line.is_empty() {
+                        step.note(console::untimed(line));
+                    }
+                    seen(port, line);
+                })
+            })
     }
 
     /// A guest on this terminal.

@@ -104,10 +104,6 @@ pub fn run(lab: &mut Lab, ledger: &mut Ledger, selection: &Selection) -> Result<
             &guest,
             |ledger, source, report| ledger.report(source, report),
         );
-        lab.ctx.say(format!(
-            "  vtd/{profile}: guest of {:.1} s",
-            guest.time.as_secs_f32()
-        ));
     }
     Ok(())
 }
