@@ -154,7 +154,10 @@ mod tests {
 
     #[test]
     fn the_checked_in_lists_are_sorted() {
-        for list in [include_str!("../../../upstream/iommufd-7.3.txt")] {
+        for list in [
+            include_str!("../../../upstream/iommufd-7.2.txt"),
+            include_str!("../../../upstream/iommufd-7.3.txt"),
+        ] {
             let sorted: Vec<_> = names(list).into_iter().collect();
             let listed: Vec<_> = list.lines().filter(|line| !line.starts_with('#')).collect();
             assert!(!sorted.is_empty());
