@@ -57,10 +57,18 @@ pub fn lock(ctx: &Ctx) -> Result<Lock> {
     Ok(Lock(lock))
 }
 
+/// Removes what was built; the toolchain, the sources and the compiler cache stay.
+pub fn clean(ctx: &Ctx) -> Result<()> {
+    for name in ["build", "tree", "cocci", "log"] {
+        remove(&ctx.cache.join(name))?;
+    }
+    Ok(())
+}
+
 /// Stops before a cold start that cannot end well.
 pub fn check_space(ctx: &Ctx) -> Result<()> {
     let stat = nix::sys::statvfs::statvfs(&ctx.cache)?;
-    let free = stat.blocks_available() * stat.fragment_size() >> 30;
+    let free = (stat.blocks_available() * stat.fragment_size()) >> 30;
     if free < NEEDED {
         bail!(
             "There are {free} GiB free at {}, and toolchain, sources and builds need about {NEEDED}. \
@@ -197,7 +205,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("a");
         fs::create_dir_all(path.join("b/c")).unwrap();
-        fs::set_permissions(path.join("b"), fs::Permissions::from_mode(0)).unwrap();
+        fs::set_permissions(path.join("b"), fs::Permissions::from_mode(0o000)).unwrap();
         remove(&path).unwrap();
         assert!(!path.exists());
         remove(&path).unwrap();

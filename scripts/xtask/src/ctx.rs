@@ -115,11 +115,6 @@ impl Ctx {
         }
     }
 
-    /// The kernel series asked for (of KSRC: what its Makefile says is known only later).
-    pub fn series(&self) -> &str {
-        self.options.kver.as_deref().unwrap_or(SERIES[0])
-    }
-
     /// Does something that takes time. `hint` tells what to try when it fails.
     pub fn step<T>(
         &self,

@@ -8,7 +8,7 @@ use crate::cdecl;
 use anyhow::{anyhow, bail, Context, Result};
 use regex::Regex;
 use serde::Deserialize;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
@@ -169,10 +169,10 @@ impl Anchor {
             bail!("an edit needs exactly one of before, after, before_decl, after_decl, at");
         }
         let header = file.ends_with(".h");
-        let inside = match &self.within {
-            Some(decl) => Some(cdecl::find(text, decl, header)),
-            None => None,
-        };
+        let inside = self
+            .within
+            .as_ref()
+            .map(|decl| cdecl::find(text, decl, header));
         let allowed = |start: usize| match &inside {
             Some(decls) => decls.iter().any(|decl| decl.code.contains(&start)),
             None => true,
@@ -238,17 +238,6 @@ impl Manifest {
 
     fn parse(text: &str) -> Result<Self> {
         Ok(toml::from_str(text)?)
-    }
-
-    /// The files that edits touch.
-    pub fn files(&self) -> BTreeSet<&str> {
-        let moves = self
-            .moves
-            .iter()
-            .flat_map(|edit| [edit.from.as_str(), edit.to.as_str()]);
-        moves
-            .chain(self.inserts.iter().map(|edit| edit.file.as_str()))
-            .collect()
     }
 
     fn checked(&self, what: &str, count: &Count, series: &str, found: usize) -> Result<()> {

@@ -27,6 +27,7 @@ mod ctx;
 mod edits;
 mod guest;
 mod initramfs;
+mod interrupt;
 mod kconfig;
 mod kernel;
 mod ktap;
@@ -73,12 +74,20 @@ enum Command {
     Mutants,
     /// Open a shell in the toolchain root
     Enter,
+    /// Write the patched kernel source to OUT=dir, as a plain tree
+    Tree,
+    /// Interrupt a cold run inside every step and see it recover
+    TestInterrupt,
+    /// Remove what was built from the cache; toolchain and downloads stay
+    Clean,
 }
 
 fn dispatch(command: Command) -> Result<()> {
     let ctx = ctx::Ctx::new()?;
-    if matches!(command, Command::Enter) {
-        return root::enter(&ctx);
+    match command {
+        Command::Enter => return root::enter(&ctx),
+        Command::TestInterrupt => return interrupt::run(&ctx),
+        _ => {}
     }
     let _lock = cache::lock(&ctx)?;
     match command {
@@ -86,7 +95,9 @@ fn dispatch(command: Command) -> Result<()> {
         Command::Test => suites::test(&ctx),
         Command::Shell => story::shell(&ctx),
         Command::Mutants => mutants::run(&ctx),
-        Command::Enter => Ok(()),
+        Command::Tree => tree::export(&ctx),
+        Command::Clean => cache::clean(&ctx),
+        Command::Enter | Command::TestInterrupt => Ok(()),
     }
 }
 
