@@ -224,6 +224,9 @@ fn parse_nextest(text: &str) -> Vec<(String, Outcome)> {
         let Some((result, rest)) = line.trim_start().split_once(" [") else {
             continue;
         };
+        if !result.chars().all(|c| c.is_ascii_uppercase()) {
+            continue;
+        }
         let Some((_, rest)) = rest.split_once("] ") else {
             continue;
         };
@@ -238,7 +241,7 @@ fn parse_nextest(text: &str) -> Vec<(String, Outcome)> {
         };
         let file = binary.split_once("::").map_or("", |(_, file)| file);
         let name = name(if file.starts_with("bin/") { "" } else { file }, test);
-        let outcome = match result.trim() {
+        let outcome = match result {
             "PASS" => Outcome::Passed,
             "SKIP" => Outcome::Skipped("ignored".into()),
             "START" | "SLOW" | "TERMINATING" | "SETUP" => continue,
@@ -299,7 +302,7 @@ mod tests {
 
     #[test]
     fn reads_what_nextest_prints() {
-        let text = "    Starting 4 tests across 2 binaries\n\
+        let text = "    Finished `test` profile [unoptimized] target(s) in 1.1s\n\
                     \x20       PASS [   0.016s] (1/4) xtask::bin/xtask ktap::tests::nested\n\
                     \x20       PASS [   0.010s] logic ioasid::tests::max\n\
                     \x20       SKIP [         ] logic slow\n\
