@@ -313,7 +313,8 @@ static int ptd_map(struct ptd *ptd, const struct ptd_test_map *args)
 
 	if (!domain || !buf)
 		return -ENOENT;
-	if (buf->coherent || check_add_overflow(args->iova, (u64)buf->size - 1, &end))
+	if (buf->coherent || !PAGE_ALIGNED(args->iova) ||
+	    check_add_overflow(args->iova, (u64)buf->size - 1, &end))
 		return -EINVAL;
 	for (i = 0; i < PTD_TEST_NR_MAPS; i++)
 		if (!ptd->maps[i].domain)

@@ -628,6 +628,8 @@ TEST_F(pasid_testdev, attach_errors)
 TEST_F(pasid_testdev, config_space)
 {
 	uint32_t pasid = self->pasid[0];
+	struct ptd_test_request req = fill_request(pasid, DST_IOVA, SIZE);
+	long long end = now_ms() + 10000;
 	uint16_t command, control, off;
 	int config, cap;
 
@@ -648,7 +650,12 @@ TEST_F(pasid_testdev, config_space)
 	ASSERT_EQ(2, pread(config, &command, 2, 4));
 	off = command & ~4;
 	ASSERT_EQ(2, pwrite(config, &off, 2, 4));
-	EXPECT_EQ(PTD_ST_NO_MASTER, run_fill(self->fd, pasid, DST_IOVA, SIZE));
+	/* No interrupt either, which is a write to memory */
+	ASSERT_EQ(0, ptd_submit(self->fd, &req, 1));
+	while (ptd_read(self->fd, PTD_REG_BUSY, 4) && now_ms() < end)
+		usleep(1000);
+	ASSERT_EQ(0, ptd_status(self->fd, &req, 1));
+	EXPECT_EQ(PTD_ST_NO_MASTER, req.status);
 	ASSERT_EQ(2, pwrite(config, &command, 2, 4));
 	EXPECT_TRUE(dst_is_zero(self));
 
