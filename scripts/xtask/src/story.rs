@@ -18,7 +18,7 @@ const PROFILE: &str = "first-stage";
 const EXCERPTS: [&str; 6] = [
     "Linux version",
     "DMAR: Host address width",
-    "scalable mode",
+    "Enable scalable mode",
     "DMAR: Intel(R) Virtualization Technology",
     "iommu: Default domain type",
     "DMAR: [DMA",
