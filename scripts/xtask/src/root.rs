@@ -244,6 +244,7 @@ pub fn prepare(ctx: &Ctx) -> Result<Root> {
             .args(["--variant=minbase", "--skip=cleanup/apt/lists"])
             .arg("--aptopt=Apt::Install-Recommends \"false\"")
             .arg("--aptopt=Acquire::Retries \"3\"")
+            .arg("--dpkgopt=force-unsafe-io")
             .args(EXCLUDED.map(|path| format!("--dpkgopt=path-exclude={path}")))
             .arg("--keyring")
             .arg(&archive.keyring)

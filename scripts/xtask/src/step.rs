@@ -48,6 +48,7 @@ pub struct Step {
     log: File,
     path: PathBuf,
     tail: VecDeque<String>,
+    first_error: Option<String>,
     message: Arc<Mutex<String>>,
     bar: Option<ProgressBar>,
 }
@@ -125,6 +126,7 @@ impl Step {
             log,
             path,
             tail: VecDeque::new(),
+            first_error: None,
             message,
             bar: bar.clone(),
         };
@@ -151,6 +153,13 @@ impl Step {
     fn explain(&self, error: anyhow::Error, hint: &str) -> anyhow::Error {
         let mut text = format!("{}: {error:#}", self.name);
         if !self.tail.is_empty() {
+            if let Some(line) = self
+                .first_error
+                .as_ref()
+                .filter(|line| !self.tail.contains(line))
+            {
+                text += &format!("\n\nThe first error was:\n  | {line}");
+            }
             text += "\n\nThe last lines were:\n";
             for line in &self.tail {
                 text += &format!("  | {line}\n");
@@ -193,6 +202,10 @@ impl Step {
             self.tail.pop_front();
         }
         self.tail.push_back(line.to_owned());
+        let error = ["error:", "error["].iter().any(|word| line.contains(word));
+        if error && self.first_error.is_none() {
+            self.first_error = Some(line.to_owned());
+        }
         writeln!(self.log, "{line}").context("cannot write the log")
     }
 
@@ -233,6 +246,7 @@ impl Step {
             bail!("{} failed ({status})", name_of(command));
         }
         self.tail.clear();
+        self.first_error = None;
         Ok(())
     }
 
@@ -262,6 +276,7 @@ impl Step {
             bail!("{} failed ({status})", name_of(command));
         }
         self.tail.clear();
+        self.first_error = None;
         Ok(text)
     }
 }
