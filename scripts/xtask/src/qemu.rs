@@ -54,7 +54,10 @@ impl QemuBuild {
             }
             sandbox = sandbox.option(["--dev-bind", "/dev/kvm", "/dev/kvm"]);
         }
-        Ok(sandbox.command(&self.binary))
+        let mut command = sandbox.command(&self.binary);
+        // In its build folder QEMU looks for Debian's firmware nowhere by itself.
+        command.args(["-L", "/usr/share/qemu", "-L", "/usr/share/seabios"]);
+        Ok(command)
     }
 }
 
