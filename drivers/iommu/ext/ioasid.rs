@@ -616,7 +616,9 @@ pub unsafe extern "C" fn ioasid_register_allocator(ops: *mut ioasid_allocator_op
         return EEXIST.to_errno();
     }
     // SAFETY: Registered allocators are valid, and so is `ops`.
-    let switch = !allocators.active().is_some_and(|old| unsafe { same_space(old, ops) });
+    let switch = !allocators
+        .active()
+        .is_some_and(|old| unsafe { same_space(old, ops) });
 
     let locked = Locked::new();
     if switch && SPACE.count.load(Relaxed) != 0 {
@@ -677,6 +679,15 @@ fn disown_all(_allocators: &Allocators) {
             next = chunk.index().checked_add(1);
             false
         });
+    }
+}
+
+/// Sets the reference count of an ID, for the tests.
+#[cfg(CONFIG_IOASID_KUNIT_TEST)]
+pub(crate) fn preset_references(id: ioasid_t, count: u32) {
+    let rcu = rcu::read_lock();
+    if let Ok(chunk) = lookup(id, &rcu) {
+        chunk.preset_count(id, count);
     }
 }
 

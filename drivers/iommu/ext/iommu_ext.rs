@@ -8,7 +8,7 @@
 //! The crate is built in and has neither `module!` nor initcall: the IOMMU core calls it earlier.
 //! Locks and other objects that need an initialiser are defined in C, in `shim/`.
 
-mod ioasid;
+pub mod ioasid;
 #[cfg(CONFIG_IOASID_KUNIT_TEST)]
 mod ioasid_kunit;
 pub mod logic;

@@ -172,6 +172,7 @@ impl<P: Platform> Chunk<P> {
     }
 
     /// Sets the reference count of an ID that has holders. For tests of its limit.
+    #[allow(dead_code)]
     pub fn preset_count(&self, id: u32, count: u32) {
         let entry = self.entry(id);
         let old = State(entry.state.load());
@@ -184,10 +185,13 @@ impl<P: Platform> Chunk<P> {
     pub fn holders(&self) -> impl Iterator<Item = (u32, u32, P::Pointer)> + '_ {
         let base = self.base();
         let used = self.bits.load() & !reserved(self.index());
-        self.entries.iter().zip(0..CHUNK_IDS).filter_map(move |(entry, slot)| {
-            let count = State(entry.state.load()).count();
-            (used & 1 << slot != 0).then(|| (base | slot, count, entry.set.load()))
-        })
+        self.entries
+            .iter()
+            .zip(0..CHUNK_IDS)
+            .filter_map(move |(entry, slot)| {
+                let count = State(entry.state.load()).count();
+                (used & 1 << slot != 0).then(|| (base | slot, count, entry.set.load()))
+            })
     }
 
     /// The first ID of the chunk.
@@ -329,8 +333,6 @@ pub trait Store {
     fn remove(&mut self, index: u32);
 }
 
-type Pointer<S> = <<S as Store>::Platform as Platform>::Pointer;
-
 /// What came of an attempt to hand out an ID.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
@@ -410,9 +412,9 @@ impl<P: Platform> Space<P> {
 
     /// Whether the set may have one ID more.
     pub fn may_grow<S: Store<Platform = P>>(&self, store: &S, set: P::Pointer) -> bool {
-        store
-            .set(set)
-            .map_or(true, |set| set.quota() == 0 || set.count().load() < set.quota())
+        store.set(set).map_or(true, |set| {
+            set.quota() == 0 || set.count().load() < set.quota()
+        })
     }
 
     /// Hands out the ID that a custom allocator chose. [`Step::Full`]: it may not, because the ID
@@ -476,7 +478,9 @@ impl<P: Platform> Space<P> {
         id: u32,
         data: P::Pointer,
     ) -> Result<(), Refusal> {
-        let chunk = store.load(Chunk::<P>::index_of(id)).ok_or(Refusal::Unknown)?;
+        let chunk = store
+            .load(Chunk::<P>::index_of(id))
+            .ok_or(Refusal::Unknown)?;
         let entry = chunk.entry(id);
         if State(entry.state.load()).count() == 0 {
             return Err(Refusal::Unknown);
