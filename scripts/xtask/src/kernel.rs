@@ -78,12 +78,7 @@ pub fn sandbox(ctx: &Ctx, root: &Root, tree: &Path, build: &Path) -> Sandbox {
 
 pub fn make(sandbox: &Sandbox) -> Command {
     let mut command = sandbox.command("make");
-    command.args([
-        "O=/build",
-        "LLVM=1",
-        "CC=ccache clang",
-        "HOSTCC=ccache clang",
-    ]);
+    command.args(["O=/build", "LLVM=1", "CC=ccache clang"]);
     command
 }
 
