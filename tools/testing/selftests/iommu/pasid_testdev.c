@@ -495,11 +495,20 @@ TEST_F_TIMEOUT(pasid_testdev, eight_pasids, 120)
 		EXPECT_EQ(PTD_ST_WRITE_FAULT, run_fill(self->fd, self->pasid[d], DST_IOVA, SIZE));
 }
 
-/* Starts a long fill of dst and returns when it has begun to write */
+/*
+ * Starts a long fill of dst and returns when it has begun to write. Before that a
+ * quick one puts all translations into whatever caches there are.
+ */
 static bool start_slow_fill(struct _test_data_pasid_testdev *self, struct ptd_test_request *req)
 {
 	long long end = now_ms() + 10000;
 	uint64_t word = 0;
+
+	if (run_fill(self->fd, self->pasid[0], DST_IOVA, SIZE) != PTD_ST_OK)
+		return false;
+	memset(self->seen, 0, SIZE);
+	if (ptd_buf_write(self->fd, self->dst, self->seen, SIZE))
+		return false;
 
 	*req = fill_request(self->pasid[0], DST_IOVA, SIZE);
 	req->delay_us = 50000;
