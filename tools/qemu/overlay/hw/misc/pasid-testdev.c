@@ -7,11 +7,9 @@
  * disables and unbinds while requests are in flight. The kernel series'
  * Documentation/driver-api/iommu-ext/pasid-testdev.rst specifies the device.
  *
- * Everything here runs under the BQL. What DMA reaches is the guest's choice
- * and may be anything: the function's own BARs (refused by the reentrancy guard),
- * or its config space, so that each access may reset or unplug the function.
- * Hence the generation: whoever does DMA compares it afterwards, and touches
- * nothing of an older one.
+ * Everything here runs under the BQL. DMA reaches memory only, no device's
+ * registers, whatever addresses the guest gives: so no access has effects on the
+ * function itself, such as a reset.
  */
 #include "qemu/osdep.h"
 #include "qemu/bswap.h"
@@ -90,7 +88,6 @@ struct PtdState {
     char *acs;
 
     uint16_t pasid_cap;
-    unsigned generation;
     GHashTable *contexts;           /* PASID to PtdContext */
     unsigned atc_entries;
     uint32_t atc_hits;
@@ -231,6 +228,7 @@ static bool ptd_access(PtdState *s, PtdRequest *req, hwaddr addr, void *buf,
     MemTxAttrs attrs = {
         .requester_id = pci_requester_id(pdev),
         .user = !(req->ctrl & PTD_F_PRIV),
+        .memory = true,
     };
     PtdContext *ctx = NULL;
     AddressSpace *as;
@@ -363,8 +361,7 @@ static void ptd_timer(void *opaque)
 
 /*
  * Move one piece, at most @max bytes and within one page on either side. The
- * result is PTD_ST_OK with *len the bytes moved, PTD_ST_IDLE if the function was
- * reset meanwhile, or what went wrong, and where.
+ * result is PTD_ST_OK with *len the bytes moved, or what went wrong, and where.
  */
 static uint32_t ptd_piece(PtdState *s, PtdRequest *req, hwaddr max,
                           uint32_t *len, uint64_t *fault_addr)
@@ -372,11 +369,9 @@ static uint32_t ptd_piece(PtdState *s, PtdRequest *req, hwaddr max,
     uint32_t op = req->ctrl & PTD_OP_MASK;
     uint64_t src = req->src + req->moved;
     uint64_t dst = req->dst + req->moved;
-    unsigned generation = s->generation;
     uint8_t data[PTD_PAGE_SIZE];
     uint64_t pattern = cpu_to_le64(req->pattern);
     uint32_t i;
-    bool ok;
 
     if (ptd_reads(req)) {
         max = MIN(max, PTD_PAGE_SIZE - src % PTD_PAGE_SIZE);
@@ -386,15 +381,9 @@ static uint32_t ptd_piece(PtdState *s, PtdRequest *req, hwaddr max,
     }
     *len = MIN(max, PTD_PAGE_SIZE);
 
-    if (ptd_reads(req)) {
-        ok = ptd_access(s, req, src, data, *len, false);
-        if (s->generation != generation) {
-            return PTD_ST_IDLE;
-        }
-        if (!ok) {
-            *fault_addr = src;
-            return PTD_ST_READ_FAULT;
-        }
+    if (ptd_reads(req) && !ptd_access(s, req, src, data, *len, false)) {
+        *fault_addr = src;
+        return PTD_ST_READ_FAULT;
     }
 
     switch (op) {
@@ -420,28 +409,25 @@ static uint32_t ptd_piece(PtdState *s, PtdRequest *req, hwaddr max,
         break;
     }
 
-    if (ptd_writes(req)) {
-        ok = ptd_access(s, req, dst, data, *len, true);
-        if (s->generation != generation) {
-            return PTD_ST_IDLE;
-        }
-        if (!ok) {
-            *fault_addr = dst;
-            return PTD_ST_WRITE_FAULT;
-        }
+    if (ptd_writes(req) && !ptd_access(s, req, dst, data, *len, true)) {
+        *fault_addr = dst;
+        return PTD_ST_WRITE_FAULT;
     }
     return PTD_ST_OK;
 }
 
 /* One step of the first request */
-static void ptd_step(PtdQueue *q)
+static void ptd_bh(void *opaque)
 {
-    unsigned nr = q->fifo[0];
-    PtdRequest *req = &q->req[nr];
+    PtdQueue *q = opaque;
     uint64_t fault_addr = 0;
     uint32_t status, len, left;
+    PtdRequest *req;
 
-    ptd_status(q, nr, PTD_ST_RUNNING, 0);
+    if (!q->count || q->hold) {
+        return;
+    }
+    req = &q->req[q->fifo[0]];
     status = ptd_check(q->dev, req);
     left = MIN(q->chunk, req->len - req->moved);
     while (status == PTD_ST_OK && left) {
@@ -451,31 +437,12 @@ static void ptd_step(PtdQueue *q)
             left -= len;
         }
     }
-    if (status == PTD_ST_IDLE) {
-        return;
-    }
     if (status != PTD_ST_OK || req->moved == req->len) {
         ptd_complete(q, status, fault_addr);
     } else {
-        ptd_status(q, nr, PTD_ST_RUNNING, 0);
+        ptd_status(q, q->fifo[0], PTD_ST_RUNNING, 0);
     }
     ptd_kick(q);
-}
-
-static void ptd_bh(void *opaque)
-{
-    PtdQueue *q = opaque;
-    PtdState *s = q->dev;
-    MemReentrancyGuard *guard = &DEVICE(s)->mem_reentrancy_guard;
-
-    if (!q->count || q->hold) {
-        return;
-    }
-    object_ref(s);
-    guard->engaged_in_io = true;
-    ptd_step(q);
-    guard->engaged_in_io = false;
-    object_unref(s);
 }
 
 static void ptd_doorbell(PtdQueue *q, uint32_t nr)
@@ -513,7 +480,6 @@ static void ptd_quiesce(PtdState *s)
 {
     unsigned i;
 
-    s->generation++;
     for (i = 0; i < PTD_NR_QUEUES; i++) {
         timer_del(s->queue[i].timer);
         qemu_bh_cancel(s->queue[i].bh);
@@ -788,7 +754,8 @@ static void ptd_realize(PCIDevice *pdev, Error **errp)
 
         q->dev = s;
         q->timer = timer_new_ns(QEMU_CLOCK_VIRTUAL, ptd_timer, q);
-        q->bh = qemu_bh_new(ptd_bh, q);
+        q->bh = qemu_bh_new_guarded(ptd_bh, q,
+                                    &DEVICE(s)->mem_reentrancy_guard);
     }
     ptd_soft_reset(s);
 }
