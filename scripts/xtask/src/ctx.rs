@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 //! What one run works with: the repository, the cache, the settings.
 
+use crate::source;
 use crate::step::{Step, Ui};
 use anyhow::{bail, Context, Result};
 use std::env;
@@ -66,6 +67,9 @@ impl Options {
             if options.ksrc.is_some() {
                 bail!("KVER and KSRC both choose a kernel source; give only one of them.");
             }
+        }
+        if let Some(ksrc) = &options.ksrc {
+            source::check_kernel(ksrc)?;
         }
         Ok(options)
     }

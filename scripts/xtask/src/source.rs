@@ -207,7 +207,7 @@ fn only_file(dir: &Path) -> Result<PathBuf> {
 }
 
 /// A kernel tree that the edits can be laid over?
-fn check_kernel(dir: &Path) -> Result<(u32, u32, u32)> {
+pub fn check_kernel(dir: &Path) -> Result<(u32, u32, u32)> {
     let version = fs::read_to_string(dir.join("Makefile"))
         .ok()
         .as_deref()
