@@ -70,7 +70,9 @@ pub fn run(lab: &mut Lab, ledger: &mut Ledger) -> Result<()> {
     lint.record(ledger, "text", "rust", "no-panic", lint.no_panic());
 
     let mut fmt = lint.cargo(&["fmt", "--all", "--check"]);
-    lint.command(ledger, ("host", "rust", "fmt"), &mut fmt, |_| true)?;
+    lint.command(ledger, ("host", "rust", "fmt"), &mut fmt, |line| {
+        line.starts_with("Diff in")
+    })?;
     let mut clippy = lint.cargo(&[
         "clippy",
         "--workspace",
@@ -80,7 +82,9 @@ pub fn run(lab: &mut Lab, ledger: &mut Ledger) -> Result<()> {
         "-D",
         "warnings",
     ]);
-    lint.command(ledger, ("host", "rust", "clippy"), &mut clippy, |_| true)?;
+    lint.command(ledger, ("host", "rust", "clippy"), &mut clippy, |line| {
+        is_complaint(line)
+    })?;
 
     let kernel = lab.system(Flavour::Lean)?.kernel;
     lint.kernel(ledger, &kernel)
@@ -178,7 +182,26 @@ impl Lint<'_> {
             .any(|file| line.contains(&format!("{}:", file.display())))
     }
 
-    /// Runs a checker. It fails if its status says so or any line is a complaint.
+    /// Runs a checker: its log, whether it succeeded, and what it said.
+    fn output(&self, name: &str, command: &mut Command) -> Result<(PathBuf, bool, String)> {
+        let log = self.logs.join(format!("{name}.log"));
+        let hint = "the log has all that the checker says";
+        let (success, text) = self.ctx.step(&format!("lint {name}"), hint, |_| {
+            let file = File::create(&log)?;
+            command
+                .stdin(Stdio::null())
+                .stdout(file.try_clone()?)
+                .stderr(file);
+            let success = proc::spawn(command)?.wait()?.success();
+            Ok((
+                success,
+                String::from_utf8_lossy(&fs::read(&log)?).into_owned(),
+            ))
+        })?;
+        Ok((log, success, text))
+    }
+
+    /// Runs a checker that makes one case. It fails if its status says so or any line is a complaint.
     fn command(
         &self,
         ledger: &mut Ledger,
@@ -186,28 +209,12 @@ impl Lint<'_> {
         command: &mut Command,
         mut complaint: impl FnMut(&str) -> bool,
     ) -> Result<()> {
-        let log = self.logs.join(format!("{profile}-{program}-{case}.log"));
-        let hint = "the log has all that the checker says";
-        let (success, text) =
-            self.ctx
-                .step(&format!("lint {profile} {program}.{case}"), hint, |_| {
-                    let file = File::create(&log)?;
-                    command
-                        .stdin(Stdio::null())
-                        .stdout(file.try_clone()?)
-                        .stderr(file);
-                    let success = proc::spawn(command)?.wait()?.success();
-                    Ok((
-                        success,
-                        String::from_utf8_lossy(&fs::read(&log)?).into_owned(),
-                    ))
-                })?;
+        let (log, success, text) = self.output(&format!("{profile}-{program}-{case}"), command)?;
         let complaints: Vec<&str> = text.lines().filter(|line| complaint(line)).collect();
-        let result = match (success, complaints.as_slice()) {
-            (true, []) => Ok(()),
-            (true, lines) => Err(shorten(lines)),
-            (false, []) => Err(shorten(&text.lines().collect::<Vec<_>>())),
-            (false, lines) => Err(shorten(lines)),
+        let result = match complaints.as_slice() {
+            [] if success => Ok(()),
+            [] => Err(shorten(&last(&text))),
+            lines => Err(shorten(lines)),
         };
         check(
             ledger,
@@ -273,57 +280,76 @@ impl Lint<'_> {
             self.names_ours(line)
         })?;
 
-        for (program, case, args) in [
-            (
-                "c",
-                "sparse",
-                &["C=2", "CHECK=sparse", "drivers/iommu/ext/"] as &[&str],
-            ),
-            ("c", "w1", &["W=1", "drivers/iommu/ext/"]),
-            ("rust", "clippy", &["CLIPPY=1", "drivers/iommu/ext/"]),
-        ] {
-            self.forget_objects(&build)?;
-            let mut make = self.make(&sandbox);
-            make.args(args);
-            self.command(ledger, ("kernel", program, case), &mut make, |line| {
-                is_complaint(line) && self.names_ours(line)
-            })?;
+        self.compile(ledger, &sandbox, &build)
+    }
+
+    /// Compiles our folder with every warning on, through clippy and sparse, in one go: each set of
+    /// flags for itself would compile all of the kernel's Rust anew.
+    fn compile(&self, ledger: &mut Ledger, sandbox: &Sandbox, build: &Path) -> Result<()> {
+        self.forget_objects(build)?;
+        let mut make = kernel::make(sandbox);
+        make.arg(format!("-j{}", self.ctx.jobs))
+            .args(["W=1", "CLIPPY=1", "C=2"]);
+        // Debian's sparse is older than this spelling of typeof.
+        make.arg("CHECK=sparse -D__typeof_unqual__=__typeof__")
+            .arg("drivers/iommu/ext/");
+        let (log, success, text) = self.output("kernel-compile", &mut make)?;
+        let complaints: Vec<&str> = text
+            .lines()
+            .filter(|line| is_complaint(line))
+            .filter(|line| self.names_ours(line) || line.contains("drivers/iommu/ext/"))
+            .collect();
+        for (program, case) in COMPILED {
+            let lines: Vec<&str> = complaints
+                .iter()
+                .filter(|line| checker(line) == (program, case))
+                .copied()
+                .collect();
+            let result = match lines.as_slice() {
+                [] if success => Ok(()),
+                [] => Err(format!("it does not compile\n{}", shorten(&last(&text)))),
+                lines => Err(shorten(lines)),
+            };
+            let source = Source {
+                suite: "lint",
+                profile: "kernel",
+                program,
+                log: &log,
+            };
+            check(ledger, source, case, result);
         }
         Ok(())
     }
 
-    fn make(&self, sandbox: &Sandbox) -> Command {
-        let mut make = kernel::make(sandbox);
-        make.arg(format!("-j{}", self.ctx.jobs));
-        make
-    }
-
-    /// The lean build once more: checkers build with other flags, which must not make the real
-    /// one stale.
+    /// The lean build once more: checkers build with other flags, which must not make the real one
+    /// stale. It stays, so that only what changed is checked anew.
     fn copy(&self, kernel: &KernelBuild) -> Result<PathBuf> {
         let copy = PathBuf::from(format!("{}-lint", kernel.build.display()));
-        let stamp = copy.join(".xtask-lint");
-        if !cache::is_stamped(&stamp, &kernel.key) {
+        if !copy.is_dir() {
             let hint = "see whether the disk is full";
             self.ctx
                 .step("lint: copy of the lean build", hint, |step| {
-                    cache::remove(&copy)?;
+                    let scratch = cache::scratch(self.ctx, "lint")?;
                     let mut cp = Command::new("cp");
                     step.run(
                         cp.args(["-a", "--reflink=auto"])
                             .arg(&kernel.build)
-                            .arg(&copy),
+                            .arg(&scratch),
                     )?;
-                    cache::stamp(&stamp, &kernel.key)
+                    fs::rename(&scratch, &copy).context("cannot move the copy to its place")
                 })?;
         }
+        cache::update(
+            &copy.join(".config"),
+            &fs::read(kernel.build.join(".config"))?,
+        )?;
         Ok(copy)
     }
 
     /// Makes the next build compile our folder again, whatever its flags.
     fn forget_objects(&self, build: &Path) -> Result<()> {
-        let folder = build.join("drivers/iommu/ext");
-        for entry in walkdir::WalkDir::new(&folder)
+        cache::remove(&build.join("rust/kernel.o"))?;
+        for entry in walkdir::WalkDir::new(build.join("drivers/iommu/ext"))
             .into_iter()
             .filter_map(Result::ok)
         {
@@ -342,6 +368,21 @@ fn is_complaint(line: &str) -> bool {
     line.trim_start().starts_with("--> ") || words.iter().any(|word| line.contains(word))
 }
 
+/// The cases that come out of one compilation.
+const COMPILED: [(&str, &str); 3] = [("rust", "clippy"), ("c", "w1"), ("c", "sparse")];
+
+/// Whose complaint it is; clang names the option that can turn it off.
+fn checker(line: &str) -> (&'static str, &'static str) {
+    let clang = line.contains("[-W") || line.contains("error:");
+    COMPILED[if line.contains(".rs:") {
+        0
+    } else if clang {
+        1
+    } else {
+        2
+    }]
+}
+
 fn verdict<T>(faults: impl Iterator<Item = T>, text: impl Fn(T) -> String) -> Result<(), String> {
     let faults: Vec<String> = faults.map(text).collect();
     if faults.is_empty() {
@@ -350,6 +391,15 @@ fn verdict<T>(faults: impl Iterator<Item = T>, text: impl Fn(T) -> String) -> Re
     Err(shorten(
         &faults.iter().map(String::as_str).collect::<Vec<_>>(),
     ))
+}
+
+/// The last lines that are not empty.
+fn last(text: &str) -> Vec<&str> {
+    let lines: Vec<&str> = text
+        .lines()
+        .filter(|line| !line.trim().is_empty())
+        .collect();
+    lines[lines.len().saturating_sub(15)..].to_vec()
 }
 
 fn shorten(lines: &[&str]) -> String {
@@ -444,5 +494,14 @@ mod tests {
         assert!(is_complaint("   --> drivers/iommu/ext/ioasid.rs:1:2"));
         assert!(is_complaint("error[E0425]: not found"));
         assert!(!is_complaint("  CC      drivers/iommu/ext/test/main.o"));
+        assert_eq!(checker("  --> drivers/x.rs:1:2"), ("rust", "clippy"));
+        assert_eq!(
+            checker("x.c:1:2: warning: unused variable 'y' [-Wunused]"),
+            ("c", "w1")
+        );
+        assert_eq!(
+            checker("x.c:1:2: warning: context imbalance in 'y'"),
+            ("c", "sparse")
+        );
     }
 }
