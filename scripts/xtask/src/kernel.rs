@@ -60,8 +60,6 @@ pub struct KernelBuild {
     pub release: String,
     /// Such as "7.3".
     pub series: String,
-    /// Changes when the kernel does.
-    pub key: String,
 }
 
 /// The environment of a kernel build: the tree at /src, the build folder at /build, always there,
@@ -147,7 +145,6 @@ pub fn build(ctx: &Ctx, flavour: Flavour) -> Result<KernelBuild> {
         release: release.trim().to_owned(),
         series: tree.source.series,
         build,
-        key,
     })
 }
 
