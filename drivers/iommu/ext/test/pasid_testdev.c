@@ -845,18 +845,25 @@ static int ptd_wait(struct ptd *ptd, const struct ptd_test_wait *args)
 	}
 }
 
-/* Without the lock: reset_prepare() takes it, inside the device's */
+/*
+ * Without ptd->lock: reset_prepare() takes it. The device's lock keeps the device,
+ * whose address another one may have as soon as this one is removed.
+ */
 static int ptd_reset(struct ptd *ptd)
 {
 	struct pci_dev *pdev;
-	int ret;
+	int ret = -ENODEV;
 
 	mutex_lock(&ptd->lock);
 	pdev = pci_dev_get(ptd->pdev);
 	mutex_unlock(&ptd->lock);
 	if (!pdev)
-		return -ENODEV;
-	ret = pci_reset_function(pdev);
+		return ret;
+
+	device_lock(&pdev->dev);
+	if (READ_ONCE(ptd->pdev))
+		ret = pci_reset_function_locked(pdev);
+	device_unlock(&pdev->dev);
 	pci_dev_put(pdev);
 	return ret;
 }

@@ -653,6 +653,13 @@ TEST_F(pasid_testdev, config_space)
 	off = control & ~1;
 	ASSERT_EQ(2, pwrite(config, &off, 2, cap + 6));
 	EXPECT_EQ(PTD_ST_PASID_OFF, run_fill(self->fd, pasid, DST_IOVA, SIZE));
+	off = 1;
+	ASSERT_EQ(2, pwrite(config, &off, 2, cap + 6));
+	req.ctrl |= PTD_F_PRIV;
+	EXPECT_EQ(PTD_ST_PRIV_OFF, ptd_run(self->fd, &req));
+	req.ctrl ^= PTD_F_PRIV | PTD_F_EXEC;
+	EXPECT_EQ(PTD_ST_EXEC_OFF, ptd_run(self->fd, &req));
+	req.ctrl ^= PTD_F_EXEC;
 	ASSERT_EQ(2, pwrite(config, &control, 2, cap + 6));
 	EXPECT_TRUE(dst_is_zero(self));
 
@@ -670,6 +677,26 @@ TEST_F(pasid_testdev, config_space)
 
 	EXPECT_EQ(PTD_ST_OK, run_fill(self->fd, pasid, DST_IOVA, SIZE));
 	close(config);
+}
+
+/*
+ * Linux attaches domains of its own without Supervisor Request Enable, so
+ * privileged requests fault where there is a first stage to look at that bit.
+ */
+TEST_F(pasid_testdev, privileged)
+{
+	struct ptd_test_request req = copy_request(self->pasid[0], SRC_IOVA, DST_IOVA, SIZE);
+
+	ASSERT_EQ(0, ptd_attach(self->fd, self->domain, self->pasid[0]));
+	if (!in_profile("second-stage")) {
+		req.ctrl |= PTD_F_PRIV;
+		EXPECT_EQ(PTD_ST_READ_FAULT, ptd_run(self->fd, &req));
+		EXPECT_TRUE(dst_is_zero(self));
+		req.ctrl ^= PTD_F_PRIV;
+	}
+	req.ctrl |= PTD_F_EXEC;
+	EXPECT_EQ(PTD_ST_OK, ptd_run(self->fd, &req));
+	EXPECT_TRUE(dst_is(self, self->pattern));
 }
 
 TEST_F(pasid_testdev, bad_descriptors)
