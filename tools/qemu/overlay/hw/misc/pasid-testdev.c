@@ -8,8 +8,8 @@
  * Documentation/driver-api/iommu-ext/pasid-testdev.rst specifies the device.
  *
  * Everything here runs under the BQL. DMA reaches memory only, no device's
- * registers, whatever addresses the guest gives: so no access has effects on the
- * function itself, such as a reset.
+ * registers, whatever addresses the guest gives: so no access has effects on
+ * the function itself, such as a reset.
  */
 #include "qemu/osdep.h"
 #include "qemu/bswap.h"
@@ -69,7 +69,7 @@ typedef struct PtdContext {
     uint32_t pasid;
     AddressSpace *as;
     IOMMUMemoryRegion *iommu;
-    GHashTable *atc;                /* guest page | PTD_ATC_PRIV to PtdAtcEntry */
+    GHashTable *atc;                /* page | PTD_ATC_PRIV to PtdAtcEntry */
 } PtdContext;
 
 typedef struct PtdAtcEntry {
@@ -164,7 +164,7 @@ static PtdContext *ptd_context(PtdState *s, uint32_t pasid)
 
 /*
  * The translation cache of a context, which exists from its first use on. An
- * IOMMU without device TLBs cannot tell of invalidations, so then there is none.
+ * IOMMU without device TLBs tells of no invalidations, so then there is none.
  */
 static GHashTable *ptd_context_atc(PtdContext *ctx)
 {
@@ -359,6 +359,12 @@ static void ptd_timer(void *opaque)
     qemu_bh_schedule(q->bh);
 }
 
+/* Byte @i of what comes next in the sequence of patterns */
+static uint8_t ptd_pattern(PtdRequest *req, uint32_t i)
+{
+    return req->pattern >> (req->moved + i) % 8 * 8;
+}
+
 /*
  * Move one piece, at most @max bytes and within one page on either side. The
  * result is PTD_ST_OK with *len the bytes moved, or what went wrong, and where.
@@ -370,7 +376,6 @@ static uint32_t ptd_piece(PtdState *s, PtdRequest *req, hwaddr max,
     uint64_t src = req->src + req->moved;
     uint64_t dst = req->dst + req->moved;
     uint8_t data[PTD_PAGE_SIZE];
-    uint64_t pattern = cpu_to_le64(req->pattern);
     uint32_t i;
 
     if (ptd_reads(req)) {
@@ -389,7 +394,7 @@ static uint32_t ptd_piece(PtdState *s, PtdRequest *req, hwaddr max,
     switch (op) {
     case PTD_OP_FILL:
         for (i = 0; i < *len; i++) {
-            data[i] = ((uint8_t *)&pattern)[(req->moved + i) % sizeof(pattern)];
+            data[i] = ptd_pattern(req, i);
         }
         break;
     case PTD_OP_READ:
@@ -400,8 +405,7 @@ static uint32_t ptd_piece(PtdState *s, PtdRequest *req, hwaddr max,
         break;
     case PTD_OP_VERIFY:
         for (i = 0; i < *len; i++) {
-            if (data[i] !=
-                ((uint8_t *)&pattern)[(req->moved + i) % sizeof(pattern)]) {
+            if (data[i] != ptd_pattern(req, i)) {
                 *fault_addr = src + i;
                 return PTD_ST_MISMATCH;
             }
