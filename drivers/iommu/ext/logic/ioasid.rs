@@ -220,7 +220,7 @@ impl<P: Platform> Chunk<P> {
         let base = self.base();
         let mut free = !self.bits.load() & USED;
         if lo > base {
-            free &= USED << lo % CHUNK_IDS;
+            free &= USED << (lo % CHUNK_IDS);
         }
         if free == 0 {
             return None;
@@ -266,9 +266,9 @@ impl<P: Platform> Chunk<P> {
 /// IDs of a chunk that are never handed out, as bits of [`USED`].
 const fn reserved(index: u32) -> u32 {
     if index == FIRST / CHUNK_IDS {
-        (1 << FIRST % CHUNK_IDS) - 1
+        (1 << (FIRST % CHUNK_IDS)) - 1
     } else if index == LAST / CHUNK_IDS {
-        USED & !((2 << LAST % CHUNK_IDS) - 1)
+        USED & !((2 << (LAST % CHUNK_IDS)) - 1)
     } else {
         0
     }
@@ -412,9 +412,9 @@ impl<P: Platform> Space<P> {
 
     /// Whether the set may have one ID more.
     pub fn may_grow<S: Store<Platform = P>>(&self, store: &S, set: P::Pointer) -> bool {
-        store.set(set).map_or(true, |set| {
-            set.quota() == 0 || set.count().load() < set.quota()
-        })
+        store
+            .set(set)
+            .is_none_or(|set| set.quota() == 0 || set.count().load() < set.quota())
     }
 
     /// Hands out the ID that a custom allocator chose. [`Step::Full`]: it may not, because the ID

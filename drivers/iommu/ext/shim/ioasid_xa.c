@@ -22,8 +22,10 @@ static DEFINE_MUTEX(ioasid_chunk_cache_mutex);
 /* There is no initcall that would come early enough to do this. */
 static struct kmem_cache *ioasid_get_chunk_cache(size_t size)
 {
-	struct kmem_cache *cache = smp_load_acquire(&ioasid_chunk_cache);
+	struct kmem_cache *cache;
 
+	/* Pairs with the release below: whoever sees the cache sees it complete. */
+	cache = smp_load_acquire(&ioasid_chunk_cache);
 	if (cache)
 		return cache;
 
@@ -31,6 +33,7 @@ static struct kmem_cache *ioasid_get_chunk_cache(size_t size)
 	cache = ioasid_chunk_cache;
 	if (!cache) {
 		cache = kmem_cache_create("ioasid_chunk", size, 0, 0, NULL);
+		/* Pairs with the acquire above. */
 		smp_store_release(&ioasid_chunk_cache, cache);
 	}
 	return cache;
