@@ -28,12 +28,31 @@ const EXCLUDED: [&str; 4] = [
     "/usr/share/info/*",
 ];
 
+/// Packages (their names begin so) whose versions decide about what is built.
+const COMPILERS: [&str; 14] = [
+    "acpica",
+    "bindgen",
+    "binutils",
+    "busybox",
+    "clang",
+    "coccinelle",
+    "gcc",
+    "libc6-dev",
+    "libclang",
+    "libllvm",
+    "libstd-rust",
+    "lld",
+    "pahole",
+    "rust",
+];
+
 const NETWORK: &str = "check that the Debian mirror can be reached (the log names it; MIRROR=url \
                        chooses another, http_proxy is honoured), then run the same command again.";
 
 #[derive(Clone, Debug)]
 pub struct Root {
     pub dir: PathBuf,
+    /// Names the versions of what compiles: other output is possible when it changes.
     pub key: String,
 }
 
@@ -214,9 +233,8 @@ pub fn prepare(ctx: &Ctx) -> Result<Root> {
     // Without MIRROR= the host's mirror may change without making the root a different one.
     let key = cache::hash([&packages, ctx.options.mirror.as_deref().unwrap_or("")]);
     let dir = ctx.cache.join(format!("root-{key}"));
-    let root = Root { dir, key };
-    if root.dir.is_dir() {
-        return Ok(root);
+    if dir.is_dir() {
+        return Root::of(dir);
     }
     cache::check_space(ctx)?;
 
@@ -292,9 +310,9 @@ pub fn prepare(ctx: &Ctx) -> Result<Root> {
             }
         }
         step.note("writing to disk");
-        cache::publish(&tmp, &root.dir)
+        cache::publish(&tmp, &dir)
     })?;
-    Ok(root)
+    Root::of(dir)
 }
 
 /// The proxy that the host's apt uses.
@@ -308,7 +326,30 @@ fn apt_proxy() -> Option<String> {
     (!proxy.is_empty()).then(|| proxy.to_owned())
 }
 
+/// The versions of the packages that compile, of dpkg's status file.
+fn compilers(status: &str) -> Vec<String> {
+    let mut versions = Vec::new();
+    for package in status.split("\n\n") {
+        let field = |name: &str| package.lines().find_map(|line| line.strip_prefix(name));
+        if let (Some(name), Some(version)) = (field("Package: "), field("Version: ")) {
+            if COMPILERS.iter().any(|prefix| name.starts_with(prefix)) {
+                versions.push(format!("{name} {version}"));
+            }
+        }
+    }
+    versions.sort();
+    versions
+}
+
 impl Root {
+    fn of(dir: PathBuf) -> Result<Self> {
+        let status = fs::read_to_string(dir.join("var/lib/dpkg/status"));
+        let status =
+            status.context("the toolchain root is damaged; remove it and run this again")?;
+        let key = cache::hash(compilers(&status));
+        Ok(Root { dir, key })
+    }
+
     /// apt in the root: network, writable lists, and a name for the user that apt accepts.
     pub fn apt(&self, ctx: &Ctx, downloads: &Path) -> Sandbox {
         let mut sandbox = Sandbox::new(ctx, self)
@@ -370,6 +411,12 @@ mod tests {
     fn names_skips_comments() {
         let list: Vec<_> = names("# a\n\nmake # why\n rustc/trixie-backports\n").collect();
         assert_eq!(list, ["make", "rustc/trixie-backports"]);
+    }
+
+    #[test]
+    fn compilers_from_status() {
+        let status = "Package: make\nVersion: 4\n\nPackage: rustc\nStatus: ok\nVersion: 1.96\n\nPackage: clang-22\nVersion: 22.1\n";
+        assert_eq!(compilers(status), ["clang-22 22.1", "rustc 1.96"]);
     }
 
     #[test]
