@@ -59,6 +59,7 @@ pub fn lock(ctx: &Ctx) -> Result<Lock> {
 
 /// Removes what was built; the toolchain, the sources and the compiler cache stay.
 pub fn clean(ctx: &Ctx) -> Result<()> {
+    ctx.hold()?;
     for name in ["build", "tree", "cocci", "log"] {
         remove(&ctx.cache.join(name))?;
     }

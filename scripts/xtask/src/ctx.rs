@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0
 //! What one run works with: the repository, the cache, the settings.
 
+use crate::cache;
 use crate::source;
 use crate::step::{Step, Ui};
 use anyhow::{bail, Context, Result};
 use std::env;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 /// The kernel series that the edits are written for, newest first.
 pub const SERIES: [&str; 2] = ["7.3", "7.2"];
@@ -85,6 +87,7 @@ pub struct Ctx {
     pub jobs: usize,
     /// Set by [`Ctx::variant`].
     pub suffix: String,
+    lock: Arc<Mutex<Option<cache::Lock>>>,
     ui: Ui,
 }
 
@@ -106,6 +109,7 @@ impl Ctx {
             options: Options::from_env()?,
             jobs: std::thread::available_parallelism().map_or(2, |n| n.get()),
             suffix: String::new(),
+            lock: Arc::default(),
             ui: Ui::default(),
         })
     }
@@ -117,6 +121,26 @@ impl Ctx {
             suffix: format!("-{name}"),
             ..self.clone()
         }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<cache::Lock>> {
+        self.lock
+            .lock()
+            .unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
+    /// Waits until no other run uses the cache. It is ours until [`Ctx::release`] or the end.
+    pub fn hold(&self) -> Result<()> {
+        let mut lock = self.lock();
+        if lock.is_none() {
+            *lock = Some(cache::lock(self)?);
+        }
+        Ok(())
+    }
+
+    /// Lets others use the cache; what was built stays for a while.
+    pub fn release(&self) {
+        self.lock().take();
     }
 
     /// Does something that takes time. `hint` tells what to try when it fails.

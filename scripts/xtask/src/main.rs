@@ -85,19 +85,14 @@ enum Command {
 fn dispatch(command: Command) -> Result<()> {
     let ctx = ctx::Ctx::new()?;
     match command {
-        Command::Enter => return root::enter(&ctx),
-        Command::TestInterrupt => return interrupt::run(&ctx),
-        _ => {}
-    }
-    let _lock = cache::lock(&ctx)?;
-    match command {
         Command::Run => story::run(&ctx),
         Command::Test => suites::test(&ctx),
         Command::Shell => story::shell(&ctx),
-        Command::Mutants => mutants::run(&ctx),
+        Command::Enter => root::enter(&ctx),
         Command::Tree => tree::export(&ctx),
+        Command::Mutants => mutants::run(&ctx),
+        Command::TestInterrupt => interrupt::run(&ctx),
         Command::Clean => cache::clean(&ctx),
-        Command::Enter | Command::TestInterrupt => Ok(()),
     }
 }
 

@@ -224,6 +224,7 @@ fn mmdebstrap() -> Command {
 
 /// Makes the toolchain root unless the cache has it.
 pub fn prepare(ctx: &Ctx) -> Result<Root> {
+    ctx.hold()?;
     host_packages(ctx)?;
     check_bwrap()?;
 
@@ -372,10 +373,8 @@ impl Root {
 
 /// A shell in the toolchain root, in the current folder, for building by hand.
 pub fn enter(ctx: &Ctx) -> Result<()> {
-    let root = {
-        let _lock = cache::lock(ctx)?;
-        prepare(ctx)?
-    };
+    let root = prepare(ctx)?;
+    ctx.release();
     let cwd = std::env::current_dir()?;
     let mut sandbox = Sandbox::new(ctx, &root).net();
     let home = std::env::var_os("HOME").map(PathBuf::from);

@@ -203,6 +203,8 @@ pub fn shell(ctx: &Ctx) -> Result<()> {
     let profile = ctx.options.profile.as_deref().unwrap_or(PROFILE).to_owned();
     lab.profiles.get(&profile)?;
     lab.system(Flavour::Lean)?;
+    // The kernel is in the guest's memory by the time another run could replace it.
+    ctx.release();
     ctx.say("A guest follows on this terminal. Ctrl-A X ends it, Ctrl-A C talks to QEMU.");
     lab.shell(Flavour::Lean, &profile)
 }
