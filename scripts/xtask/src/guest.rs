@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 //! Boots a guest and follows it to its end.
 //!
-//! Its three serial ports and the monitor are socket pairs that QEMU inherits, so there is nothing
-//! to clean up: port 0 is the kernel's console, port 1 what tests print, port 2 carries requests
-//! of the guest, which are carried out through the monitor. A watchdog ends a guest that hangs.
+//! Serial port 0 is the kernel's console, port 1 what tests print. QEMU writes both to files, which
+//! are followed: into a socket whose reader is late it would drop characters. Port 2 carries
+//! requests of the guest, which are carried out through the monitor; these two are socket pairs
+//! that QEMU inherits, so that nothing is left behind. A watchdog ends a guest that hangs.
 
 use crate::console::{Problem, Watch};
 use crate::ctx::Ctx;
@@ -14,12 +15,14 @@ use anyhow::{bail, Context, Result};
 use nix::sys::socket::{socketpair, AddressFamily, SockFlag, SockType};
 use serde::Deserialize;
 use std::fs::{self, File};
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError, Sender};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// The checked-in guest profiles.
@@ -127,9 +130,10 @@ const KERNEL: &str =
 
 impl Boot<'_> {
     /// The emulator with everything but its ports.
-    fn command(&self, ctx: &Ctx, kernel: &str) -> Result<Command> {
+    fn command(&self, ctx: &Ctx, kernel: &str, binds: &[&Path]) -> Result<Command> {
         let (machine, machine_kernel) = self.profiles.machine(self.profile, &self.qemu.acpi);
-        let mut command = self.qemu.command(ctx, &[self.kernel, self.initramfs])?;
+        let binds = [&[self.kernel, self.initramfs], binds].concat();
+        let mut command = self.qemu.command(ctx, &binds)?;
         let accel = if ctx.options.kvm {
             "kvm"
         } else {
@@ -159,7 +163,7 @@ impl Boot<'_> {
 
     /// A guest on this terminal.
     pub fn interactive(&self, ctx: &Ctx) -> Result<()> {
-        let mut command = self.command(ctx, KERNEL)?;
+        let mut command = self.command(ctx, KERNEL, &[])?;
         command.args(["-chardev", "stdio,id=terminal,mux=on,signal=off"]);
         command.args(["-serial", "chardev:terminal", "-mon", "chardev=terminal"]);
         command.args(["-serial", "null", "-serial", "null"]);
@@ -180,7 +184,8 @@ pub enum Port {
     Monitor,
 }
 
-const PORTS: [Port; 4] = [Port::Console, Port::Tests, Port::Requests, Port::Monitor];
+/// How long to wait before a log is looked at again.
+const POLL: Duration = Duration::from_millis(20);
 
 /// What a guest left behind.
 #[derive(Debug)]
@@ -217,24 +222,49 @@ pub fn run(
         time: Duration::ZERO,
     };
     let start = Instant::now();
-    let mut command = boot.command(ctx, KERNEL)?;
-    let mut wires = Vec::new();
-    let mut theirs = Vec::new();
-    for port in PORTS {
-        let (ours, other) = wire().context("cannot make a socket pair for the guest")?;
-        let id = format!("port{}", port as u8);
+    let mut command = boot.command(ctx, KERNEL, &[logs])?;
+    let (lines, incoming) = mpsc::channel();
+    let ended = Arc::new(AtomicBool::new(false));
+
+    for (port, log) in [
+        (Port::Console, &record.console_log),
+        (Port::Tests, &record.tests_log),
+    ] {
+        File::create(log).with_context(|| format!("cannot write {}", log.display()))?;
+        let path = log.display().to_string().replace(',', ",,");
         command
             .arg("-chardev")
-            .arg(format!("socket,id={id},fd={}", other.as_raw_fd()));
-        match port {
-            Port::Monitor => command
-                .arg("-mon")
-                .arg(format!("chardev={id},mode=control")),
-            _ => command.arg("-serial").arg(format!("chardev:{id}")),
-        };
-        wires.push((port, ours));
-        theirs.push(other);
+            .arg(format!("file,id={port:?},path={path}"));
+        command.arg("-serial").arg(format!("chardev:{port:?}"));
+        let (log, ended, lines) = (File::open(log)?, Arc::clone(&ended), lines.clone());
+        std::thread::spawn(move || follow(port, log, &ended, &lines));
     }
+    let mut wires = Vec::new();
+    let mut theirs = Vec::new();
+    for port in [Port::Requests, Port::Monitor] {
+        let (ours, other) = wire().context("cannot make a socket pair for the guest")?;
+        let fd = other.as_raw_fd();
+        command
+            .arg("-chardev")
+            .arg(format!("socket,id={port:?},fd={fd}"));
+        wires.push(ours.try_clone()?);
+        theirs.push(other);
+        let (ended, lines) = (Arc::clone(&ended), lines.clone());
+        std::thread::spawn(move || {
+            read_lines(port, ours, &lines);
+            // The monitor's end is QEMU's.
+            ended.fetch_or(port == Port::Monitor, Ordering::Release);
+        });
+    }
+    command.args([
+        "-serial",
+        "chardev:Requests",
+        "-mon",
+        "chardev=Monitor,mode=control",
+    ]);
+    drop(lines);
+    let [guest, qmp] = wires.try_into().ok().context("two ports take answers")?;
+
     let qemu_log = logs.join("qemu.log");
     let errors = File::create(&qemu_log)?;
     command
@@ -244,33 +274,21 @@ pub fn run(
     let mut qemu = proc::spawn(&mut command)?;
     drop(theirs);
 
-    let (lines, incoming) = mpsc::channel();
-    let mut answers = Vec::new();
-    for (port, wire) in wires {
-        if matches!(port, Port::Requests | Port::Monitor) {
-            answers.push(wire.try_clone()?);
-        }
-        let log = match port {
-            Port::Console => Some(File::create(&record.console_log)?),
-            Port::Tests => Some(File::create(&record.tests_log)?),
-            _ => None,
-        };
-        let lines = lines.clone();
-        std::thread::spawn(move || read_lines(port, wire, log, lines));
-    }
-    drop(lines);
-    let [guest, qmp] = answers.try_into().ok().context("two ports take answers")?;
     let mut monitor = Monitor::new(guest, qmp);
     let mut watch = Watch::default();
-
     let limit = Duration::from_secs(boot.profiles.timeout);
     let silence = Duration::from_secs(boot.profiles.silence);
     let mut last = Instant::now();
     loop {
-        let patience = limit
-            .saturating_sub(start.elapsed())
-            .min(silence.saturating_sub(last.elapsed()));
-        match incoming.recv_timeout(patience.min(monitor.patience())) {
+        let patience = match record.hung {
+            // It was killed, and all that is left is what it had said before.
+            Some(_) => limit,
+            None => limit
+                .saturating_sub(start.elapsed())
+                .min(silence.saturating_sub(last.elapsed()))
+                .min(monitor.patience()),
+        };
+        match incoming.recv_timeout(patience) {
             Ok((Port::Console, line)) => {
                 last = Instant::now();
                 watch.line(&line);
@@ -296,18 +314,6 @@ pub fn run(
                 };
                 record.hung = Some(format!("the guest {why} and was ended by the watchdog"));
                 qemu.kill().context("cannot end QEMU")?;
-                // The readers see the end now; whatever is still in the sockets comes first.
-                for (port, line) in incoming.iter() {
-                    match port {
-                        Port::Console => {
-                            watch.line(&line);
-                            record.console.push(line);
-                        }
-                        Port::Tests => record.tests.push(line),
-                        _ => {}
-                    }
-                }
-                break;
             }
         }
     }
@@ -345,28 +351,53 @@ fn wire() -> Result<(UnixStream, OwnedFd)> {
     Ok((UnixStream::from(ours), theirs))
 }
 
-/// Hands on every line, the last one too if the guest did not end it.
-fn read_lines(port: Port, wire: UnixStream, mut log: Option<File>, lines: Sender<(Port, String)>) {
+/// Hands on every line of a socket.
+fn read_lines(port: Port, wire: UnixStream, lines: &Sender<(Port, String)>) {
     let mut reader = BufReader::new(wire);
     let mut line = Vec::new();
     while matches!(reader.read_until(b'\n', &mut line), Ok(n) if n > 0) {
-        let text = String::from_utf8_lossy(&line)
-            .trim_end_matches(['\r', '\n'])
-            .replace('\r', "");
-        if let Some(log) = &mut log {
-            // A full disk must not make the guest look silent.
-            let _ = writeln!(log, "{text}");
-        }
-        if lines.send((port, text)).is_err() {
+        if lines.send((port, text(&line))).is_err() {
             return;
         }
         line.clear();
     }
 }
 
+/// Hands on every line of a log while QEMU writes it, the last one too if the guest did not end it.
+fn follow(port: Port, log: File, ended: &AtomicBool, lines: &Sender<(Port, String)>) {
+    let mut reader = BufReader::new(log);
+    let mut line = Vec::new();
+    loop {
+        // To be asked before reading: what is written before the end must still be read.
+        let complete = ended.load(Ordering::Acquire);
+        match reader.read_until(b'\n', &mut line) {
+            Ok(0) | Err(_) if complete => break,
+            Ok(0) | Err(_) => std::thread::sleep(POLL),
+            Ok(_) if line.ends_with(b"\n") => {
+                if lines.send((port, text(&line))).is_err() {
+                    return;
+                }
+                line.clear();
+            }
+            Ok(_) => {}
+        }
+    }
+    if !line.is_empty() {
+        let _ = lines.send((port, text(&line)));
+    }
+}
+
+/// A line as it was meant: without the carriage returns of a serial port.
+fn text(line: &[u8]) -> String {
+    String::from_utf8_lossy(line)
+        .trim_end_matches('\n')
+        .replace('\r', "")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::io::Write;
 
     fn profiles() -> Profiles {
         toml::from_str(include_str!("../../guests.toml")).unwrap()
@@ -397,13 +428,35 @@ mod tests {
 
     #[test]
     fn lines_are_read_whatever_they_hold() {
-        let (ours, theirs) = UnixStream::pair().unwrap();
+        let (ours, mut theirs) = UnixStream::pair().unwrap();
         let (sender, lines) = mpsc::channel();
-        let mut theirs = theirs;
-        theirs.write_all(b"one\r\ntw\xffo\n\nunended").unwrap();
+        theirs.write_all(b"one\r\ntw\xffo\n\n").unwrap();
         drop(theirs);
-        read_lines(Port::Tests, ours, None, sender);
+        read_lines(Port::Tests, ours, &sender);
+        drop(sender);
         let lines: Vec<_> = lines.iter().map(|(_, line)| line).collect();
-        assert_eq!(lines, ["one", "tw\u{fffd}o", "", "unended"]);
+        assert_eq!(lines, ["one", "tw\u{fffd}o", ""]);
+    }
+
+    #[test]
+    fn a_log_is_followed_to_its_end() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("log");
+        let mut log = File::create(&path).unwrap();
+        let ended = Arc::new(AtomicBool::new(false));
+        let (sender, lines) = mpsc::channel();
+        let follower = std::thread::spawn({
+            let (log, ended) = (File::open(&path).unwrap(), Arc::clone(&ended));
+            move || follow(Port::Console, log, &ended, &sender)
+        });
+        log.write_all(b"one\r\ntw").unwrap();
+        assert_eq!(lines.recv().unwrap().1, "one");
+        std::thread::sleep(2 * POLL);
+        log.write_all(b"o\nunended").unwrap();
+        assert_eq!(lines.recv().unwrap().1, "two");
+        ended.store(true, Ordering::Release);
+        follower.join().unwrap();
+        assert_eq!(lines.recv().unwrap().1, "unended");
+        assert!(lines.recv().is_err());
     }
 }
