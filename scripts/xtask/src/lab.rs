@@ -53,6 +53,8 @@ impl<'a> Lab<'a> {
         if let Some(system) = self.systems.get(&flavour) {
             return Ok(system.clone());
         }
+        // Before anything is announced that needs it.
+        self.qemu()?;
         let kernel = kernel::build(self.ctx, flavour)?;
         let programs = selftests::build(self.ctx, &kernel)?;
         let mut entries = vec![Entry {
