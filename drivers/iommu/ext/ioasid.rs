@@ -23,6 +23,7 @@ use crate::{
         Exchange,
         Word, //
     },
+    trace,
     warn_once, //
 };
 use core::{
@@ -43,6 +44,12 @@ use kernel::{
         c_void, //
     },
     prelude::*,
+    seq_file::SeqFile,
+    seq_print,
+    str::{
+        CStr,
+        CStrExt, //
+    },
     sync::{
         atomic::{
             Acquire,
@@ -138,6 +145,18 @@ struct Node {
 /// The accounts of a C `struct ioasid_set`.
 #[repr(transparent)]
 pub(crate) struct Set(Opaque<ioasid_set>);
+
+impl Set {
+    fn name(&self) -> &CStr {
+        // SAFETY: The field is not changed while the set is in use.
+        let name = unsafe { (*self.0.get()).name };
+        if name.is_null() {
+            return c"-";
+        }
+        // SAFETY: It is a string that lives as long as the set.
+        unsafe { CStr::from_char_ptr(name) }
+    }
+}
 
 impl Accounts for Set {
     type Cell = Atomic<u32>;
@@ -407,29 +426,57 @@ fn with_memory(mut step: impl FnMut(&Locked) -> Option<Step>) -> Option<Step> {
     }
 }
 
-/// What custom allocators make of an allocation; `None` if there is none any more.
+/// Allocates an ID from wherever they come from now.
 ///
 /// # Safety
 ///
 /// As for [`ioasid_alloc`].
-unsafe fn alloc_custom(
+unsafe fn alloc(
     range: (ioasid_t, ioasid_t),
     set: *mut c_void,
     data: *mut c_void,
 ) -> Option<ioasid_t> {
-    let allocators = Allocators::lock();
-    let ops = allocators.active()?;
-    // SAFETY: Registered allocators are valid, and unregistering needs the mutex.
-    let ops = unsafe { &*ops };
-    let (alloc, free) = (ops.alloc?, ops.free?);
+    if range.0 > range.1 {
+        return None;
+    }
+    loop {
+        let step = with_memory(|locked| {
+            let custom = CUSTOM.load(Relaxed);
+            (!custom).then(|| SPACE.alloc(locked, range, set, data))
+        });
+        match step {
+            Some(Step::Done(id)) => return Some(id),
+            Some(_) => return None,
+            None => {}
+        }
+        let allocators = Allocators::lock();
+        if let Some(ops) = allocators.active() {
+            // SAFETY: Registered allocators are valid, and unregistering needs the mutex; the rest
+            // by the requirement of this function.
+            return unsafe { alloc_custom(&*ops, range, set, data) };
+        }
+    }
+}
 
+/// Allocates an ID that a custom allocator chooses. The allocator mutex is held.
+///
+/// # Safety
+///
+/// As for [`ioasid_alloc`]; `ops` is registered.
+unsafe fn alloc_custom(
+    ops: &ioasid_allocator_ops,
+    range: (ioasid_t, ioasid_t),
+    set: *mut c_void,
+    data: *mut c_void,
+) -> Option<ioasid_t> {
+    let (alloc, free) = (ops.alloc?, ops.free?);
     if !SPACE.may_grow(&Locked::new(), set) {
-        return Some(INVALID_IOASID);
+        return None;
     }
     // SAFETY: The allocator asked for calls with these arguments.
     let id = unsafe { alloc(range.0, range.1, ops.pdata) };
     if id == INVALID_IOASID {
-        return Some(INVALID_IOASID);
+        return None;
     }
 
     let mut refused = false;
@@ -446,7 +493,7 @@ unsafe fn alloc_custom(
     }
     // SAFETY: The allocator asked for calls with these arguments; the ID is its own.
     unsafe { free(id, ops.pdata) };
-    Some(INVALID_IOASID)
+    None
 }
 
 /// Allocates an ID.
@@ -462,24 +509,11 @@ pub unsafe extern "C" fn ioasid_alloc(
     private: *mut c_void,
 ) -> ioasid_t {
     might_sleep();
-    if min > max {
-        return INVALID_IOASID;
-    }
-    loop {
-        let step = with_memory(|locked| {
-            let custom = CUSTOM.load(Relaxed);
-            (!custom).then(|| SPACE.alloc(locked, (min, max), set.cast(), private))
-        });
-        return match step {
-            Some(Step::Done(id)) => id,
-            Some(_) => INVALID_IOASID,
-            // SAFETY: By the requirement of this function.
-            None => match unsafe { alloc_custom((min, max), set.cast(), private) } {
-                Some(id) => id,
-                None => continue,
-            },
-        };
-    }
+    // SAFETY: By the requirement of this function.
+    let id = unsafe { alloc((min, max), set.cast(), private) }.unwrap_or(INVALID_IOASID);
+    // SAFETY: As above.
+    unsafe { trace::ioasid_alloc(id, set, min, max) };
+    id
 }
 
 /// Drops a reference to an ID; true when that freed it.
@@ -504,12 +538,21 @@ pub unsafe extern "C" fn ioasid_put(ioasid: ioasid_t) -> bool {
                 unsafe { free(ioasid, ops.pdata) };
             }
         }
-        return true;
+    } else {
+        drop(locked);
     }
-    drop(locked);
 
     match result {
-        Ok(freed) => freed.is_some(),
+        Ok(Some(_)) => {
+            // SAFETY: Has no requirements.
+            unsafe { trace::ioasid_free(ioasid) };
+            true
+        }
+        Ok(None) => {
+            // SAFETY: Has no requirements.
+            unsafe { trace::ioasid_put(ioasid) };
+            false
+        }
         Err(_) => {
             warn_once!();
             false
@@ -577,7 +620,11 @@ pub unsafe extern "C" fn ioasid_find(
 pub unsafe extern "C" fn ioasid_get(set: *mut ioasid_set, ioasid: ioasid_t) -> c_int {
     let rcu = rcu::read_lock();
     match lookup(ioasid, &rcu).and_then(|chunk| chunk.get(ioasid, of_set(set))) {
-        Ok(()) => 0,
+        Ok(()) => {
+            // SAFETY: Has no requirements.
+            unsafe { trace::ioasid_get(ioasid) };
+            0
+        }
         Err(refusal) => errno(refusal).to_errno(),
     }
 }
@@ -679,6 +726,53 @@ fn disown_all(_allocators: &Allocators) {
             next = chunk.index().checked_add(1);
             false
         });
+    }
+}
+
+/// Index of the first chunk from `from` on, -1 if there is none.
+///
+/// # Safety
+///
+/// None; `unsafe` is what `#[export]` asks for.
+#[export]
+pub unsafe extern "C" fn ioasid_debugfs_next(from: u32) -> i64 {
+    let mut next = -1;
+    Locked::new().for_each(from, |chunk| {
+        next = i64::from(chunk.index());
+        false
+    });
+    next
+}
+
+/// Writes what stands above the list of IDs.
+///
+/// # Safety
+///
+/// `m` is being shown.
+#[export]
+pub unsafe extern "C" fn ioasid_debugfs_show_head(m: *mut bindings::seq_file) {
+    // SAFETY: By the requirement of this function.
+    let m = unsafe { SeqFile::from_raw(m) };
+    seq_print!(m, "# {} allocated\n", SPACE.count.load(Relaxed));
+    seq_print!(m, "# id set references\n");
+}
+
+/// Writes a line for each ID of a chunk.
+///
+/// # Safety
+///
+/// `m` is being shown.
+#[export]
+pub unsafe extern "C" fn ioasid_debugfs_show_chunk(m: *mut bindings::seq_file, index: u32) {
+    // SAFETY: By the requirement of this function.
+    let m = unsafe { SeqFile::from_raw(m) };
+    let locked = Locked::new();
+    let Some(chunk) = locked.load(index) else {
+        return;
+    };
+    for (id, references, set) in chunk.holders() {
+        let name = locked.set(set).map_or(c"-", Set::name);
+        seq_print!(m, "{id} {name} {references}\n");
     }
 }
 

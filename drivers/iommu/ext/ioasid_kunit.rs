@@ -400,6 +400,72 @@ mod tests {
     }
 }
 
+#[kunit_tests(iommu_ext_ioasid_rust)]
+mod rust {
+    use super::*;
+    use kernel::{
+        iommu::ioasid,
+        sync::{
+            rcu,
+            Arc, //
+        },
+    };
+
+    static OTHER: ioasid::Set<KBox<u32>> = ioasid::Set::new(c"kunit_other", 1);
+    static SET: ioasid::Set<Arc<u32>> = ioasid::Set::new(c"kunit", 0);
+
+    #[test]
+    fn an_id_is_freed_on_drop() -> Result {
+        let data = Arc::new(1, GFP_KERNEL)?;
+        let first = SET.alloc(2..=MAX, data.clone())?;
+        let id = first.id();
+        assert_eq!(SET.count(), 1);
+        assert_eq!(SET.alloc(id..=id, data.clone()).err(), Some(ENOSPC));
+        drop(first);
+        // Ours is the only one left.
+        assert!(Arc::into_unique_or_drop(data).is_some());
+        assert_eq!((SET.count(), SET.peak()), (0, 1));
+        drop(SET.alloc(id..=id, Arc::new(2, GFP_KERNEL)?)?);
+        Ok(())
+    }
+
+    #[test]
+    fn data_is_lent_under_rcu() -> Result {
+        let mut first = OTHER.alloc(2..=MAX, KBox::new(1, GFP_KERNEL)?)?;
+        let second = SET.alloc(2..=MAX, Arc::new(2, GFP_KERNEL)?)?;
+        {
+            let guard = rcu::read_lock();
+            assert_eq!(OTHER.find(first.id(), &guard), Ok(Some(&1)));
+            assert_eq!(OTHER.find(second.id(), &guard), Err(EACCES));
+            assert_eq!(OTHER.find(MAX, &guard), Err(ENOENT));
+        }
+        assert_eq!(*first.replace(KBox::new(3, GFP_KERNEL)?), 1);
+        let guard = rcu::read_lock();
+        assert_eq!(OTHER.find(first.id(), &guard), Ok(Some(&3)));
+        drop(guard);
+        assert_eq!(
+            OTHER.alloc(2..=MAX, KBox::new(4, GFP_KERNEL)?).err(),
+            Some(ENOSPC)
+        );
+        Ok(())
+    }
+
+    #[test]
+    fn a_reference_outlives_the_data() -> Result {
+        let first = SET.alloc(2..=MAX, Arc::new(1, GFP_KERNEL)?)?;
+        let id = first.id();
+        let reference = SET.get(id)?;
+        drop(first);
+        let guard = rcu::read_lock();
+        assert!(matches!(SET.find(id, &guard), Ok(None)));
+        drop(guard);
+        assert_eq!(reference.id(), id);
+        drop(reference);
+        assert_eq!(SET.get(id).err(), Some(ENOENT));
+        Ok(())
+    }
+}
+
 #[cfg(CONFIG_IOMMU_EXT)]
 #[kunit_tests(iommu_ext_global_pasid)]
 mod global {

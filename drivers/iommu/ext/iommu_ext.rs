@@ -4,6 +4,7 @@
 //!
 //! - [`logic`]: the decisions, without the kernel; also compiled and tested on the host.
 //! - [`ioasid`]: the allocator of I/O address-space IDs, in the kernel.
+//! - [`trace`]: tracepoints.
 //!
 //! The crate is built in and has neither `module!` nor initcall: the IOMMU core calls it earlier.
 //! Locks and other objects that need an initialiser are defined in C, in `shim/`.
@@ -12,6 +13,7 @@ pub mod ioasid;
 #[cfg(CONFIG_IOASID_KUNIT_TEST)]
 mod ioasid_kunit;
 pub mod logic;
+mod trace;
 
 /// What `pr_*!` puts before a message.
 const __LOG_PREFIX: &[u8] = b"iommu_ext\0";

@@ -28,4 +28,10 @@ unsigned long ioasid_xa_first_free(unsigned long from, unsigned long to,
 void ioasid_allocators_add(struct ioasid_allocator_ops *ops);
 void ioasid_allocators_del(struct ioasid_allocator_ops *ops);
 
+struct seq_file;
+
+s64 ioasid_debugfs_next(u32 from);
+void ioasid_debugfs_show_head(struct seq_file *m);
+void ioasid_debugfs_show_chunk(struct seq_file *m, u32 index);
+
 #endif /* _IOMMU_EXT_IOASID_XA_H */

@@ -1,0 +1,224 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! I/O address-space IDs (PASIDs).
+//!
+//! C header: [`include/linux/ioasid.h`](srctree/include/linux/ioasid.h)
+
+use crate::{
+    bindings,
+    error::{
+        from_err_ptr,
+        to_result, //
+    },
+    prelude::*,
+    str::as_char_ptr_in_const_context,
+    sync::{
+        atomic::{
+            Atomic,
+            Relaxed, //
+        },
+        rcu,
+    },
+    types::{
+        ForeignOwnable,
+        Opaque, //
+    }, //
+};
+use core::{
+    marker::PhantomData,
+    ops::RangeInclusive,
+    ptr, //
+};
+
+/// IDs that belong together, each with a `T` for data.
+///
+/// # Invariants
+///
+/// The data of each ID of the set is null or came from `T::into_foreign`; it is taken back only
+/// after the ID has lost it and a grace period has passed.
+///
+/// # Examples
+///
+/// ```
+/// use kernel::{
+///     iommu::ioasid::Set,
+///     sync::rcu, //
+/// };
+///
+/// static SET: Set<KBox<u32>> = Set::new(c"example", 0);
+///
+/// let id = SET.alloc(2..=99, KBox::new(42, GFP_KERNEL)?)?;
+/// assert_eq!(SET.count(), 1);
+///
+/// let guard = rcu::read_lock();
+/// assert_eq!(SET.find(id.id(), &guard)?, Some(&42));
+/// drop(guard);
+///
+/// drop(id);
+/// assert_eq!(SET.count(), 0);
+/// # Ok::<(), Error>(())
+/// ```
+#[repr(transparent)]
+pub struct Set<T: ForeignOwnable> {
+    inner: Opaque<bindings::ioasid_set>,
+    _data: PhantomData<T>,
+}
+
+// SAFETY: The allocator serialises changes of the set; the data of its IDs is sent to whoever frees
+// them and shared with whoever finds them.
+unsafe impl<T: ForeignOwnable + Send + Sync> Sync for Set<T> {}
+
+impl<T: ForeignOwnable + Send + Sync + 'static> Set<T> {
+    /// Makes an empty set that may have at most `quota` IDs at a time; 0 is no limit.
+    pub const fn new(name: &'static CStr, quota: u32) -> Self {
+        // INVARIANT: The set has no IDs.
+        Self {
+            inner: Opaque::new(bindings::ioasid_set {
+                name: as_char_ptr_in_const_context(name),
+                quota,
+                count: 0,
+                peak: 0,
+            }),
+            _data: PhantomData,
+        }
+    }
+
+    /// Allocates the lowest free ID in `range`. May sleep.
+    ///
+    /// Fails with `ENOSPC` if there is none, the quota is used up, or memory is.
+    pub fn alloc(&'static self, range: RangeInclusive<u32>, data: T) -> Result<Ioasid<T>> {
+        let data = data.into_foreign();
+        // SAFETY: The set is static.
+        let id =
+            unsafe { bindings::ioasid_alloc(self.inner.get(), *range.start(), *range.end(), data) };
+        if id == u32::MAX {
+            // SAFETY: It came from `into_foreign()` above, and nobody else has it.
+            drop(unsafe { T::from_foreign(data) });
+            return Err(ENOSPC);
+        }
+        // INVARIANT: The ID is of this set, with this data.
+        Ok(Ioasid {
+            id,
+            data,
+            _data: PhantomData,
+        })
+    }
+
+    /// Looks up the data of an ID, which is lent as long as the RCU lock is held. Any context.
+    ///
+    /// `None`: the ID is being freed. Fails with `ENOENT` if nobody holds the ID, with `EACCES` if
+    /// it is of another set.
+    pub fn find<'rcu>(
+        &'static self,
+        id: u32,
+        _guard: &'rcu rcu::Guard,
+    ) -> Result<Option<T::Borrowed<'rcu>>> {
+        // SAFETY: Without getter there are no requirements.
+        let data = from_err_ptr(unsafe { bindings::ioasid_find(self.inner.get(), id, None) })?;
+        // SAFETY: By the type invariant this came from `into_foreign()` and is not taken back
+        // before the RCU lock is released.
+        Ok((!data.is_null()).then(|| unsafe { T::borrow(data) }))
+    }
+
+    /// Adds a reference to an ID, which keeps it from being used again. Any context.
+    ///
+    /// Fails as [`Self::find`], and with `EOVERFLOW`.
+    pub fn get(&'static self, id: u32) -> Result<Reference> {
+        // SAFETY: Has no requirements.
+        to_result(unsafe { bindings::ioasid_get(self.inner.get(), id) })?;
+        // INVARIANT: The reference was just counted.
+        Ok(Reference { id })
+    }
+
+    /// IDs of the set that are allocated now.
+    pub fn count(&self) -> u32 {
+        // SAFETY: The field is valid; all accesses are atomic.
+        unsafe { Atomic::from_ptr(&raw mut (*self.inner.get()).count) }.load(Relaxed)
+    }
+
+    /// The highest count so far.
+    pub fn peak(&self) -> u32 {
+        // SAFETY: The field is valid; all accesses are atomic.
+        unsafe { Atomic::from_ptr(&raw mut (*self.inner.get()).peak) }.load(Relaxed)
+    }
+}
+
+/// An ID and its data. Dropping it takes the data from the ID, waits for lookups that may use it,
+/// and frees the ID: it may sleep.
+///
+/// # Invariants
+///
+/// We hold a reference to `id`, whose data is `data`, which came from `T::into_foreign`.
+pub struct Ioasid<T: ForeignOwnable> {
+    id: u32,
+    data: *mut c_void,
+    _data: PhantomData<T>,
+}
+
+// SAFETY: An ID belongs to no task; its data may be sent.
+unsafe impl<T: ForeignOwnable + Send> Send for Ioasid<T> {}
+
+// SAFETY: Through a shared reference only the number can be read.
+unsafe impl<T: ForeignOwnable> Sync for Ioasid<T> {}
+
+impl<T: ForeignOwnable> Ioasid<T> {
+    /// The number.
+    pub fn id(&self) -> u32 {
+        self.id
+    }
+
+    /// Replaces the data and returns the old, which no lookup uses any more. May sleep.
+    pub fn replace(&mut self, data: T) -> T {
+        let data = data.into_foreign();
+        // SAFETY: Lookups in the set expect data of this type.
+        unsafe { self.set_data(data) };
+        let old = core::mem::replace(&mut self.data, data);
+        // SAFETY: By the type invariant it came from `into_foreign()`; the ID has lost it, and a
+        // grace period has passed.
+        unsafe { T::from_foreign(old) }
+    }
+
+    /// # Safety
+    ///
+    /// `data` is null or came from `T::into_foreign`.
+    unsafe fn set_data(&self, data: *mut c_void) {
+        // SAFETY: Has no further requirements.
+        let ret = unsafe { bindings::ioasid_set_data(self.id, data) };
+        // We hold a reference, so the ID is known.
+        debug_assert!(ret == 0);
+    }
+}
+
+impl<T: ForeignOwnable> Drop for Ioasid<T> {
+    fn drop(&mut self) {
+        // SAFETY: Null is fine.
+        unsafe { self.set_data(ptr::null_mut()) };
+        // SAFETY: Has no requirements; the reference is ours.
+        unsafe { bindings::ioasid_free(self.id) };
+        // SAFETY: As in `replace()`.
+        drop(unsafe { T::from_foreign(self.data) });
+    }
+}
+
+/// A reference to an ID, which keeps it from being used again, though not its data.
+///
+/// # Invariants
+///
+/// A reference to `id` was counted for us.
+pub struct Reference {
+    id: u32,
+}
+
+impl Reference {
+    /// The number.
+    pub fn id(&self) -> u32 {
+        self.id
+    }
+}
+
+impl Drop for Reference {
+    fn drop(&mut self) {
+        // SAFETY: Has no requirements; the reference is ours.
+        unsafe { bindings::ioasid_free(self.id) };
+    }
+}
