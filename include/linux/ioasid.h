@@ -73,17 +73,108 @@ struct ioasid_allocator_ops {
 	void *pdata;
 };
 
-#if IS_ENABLED(CONFIG_IOASID)
+#ifdef CONFIG_IOASID
 
+/**
+ * ioasid_alloc() - allocate an ID
+ * @set: the set it will belong to; NULL for none
+ * @min: the lowest ID that will do
+ * @max: the highest ID that will do
+ * @private: its data, for ioasid_find()
+ *
+ * Context: May sleep.
+ * Return: The lowest free ID in [@min, @max], with one reference, or
+ * %INVALID_IOASID if @min is above @max, if nothing is free in between, if the
+ * quota of @set is used up, or without memory. 0 and %IOASID_DMA_KERNEL are
+ * never free.
+ */
 ioasid_t ioasid_alloc(struct ioasid_set *set, ioasid_t min, ioasid_t max,
 		      void *private);
+
+/**
+ * ioasid_free() - drop a reference to an ID
+ * @ioasid: the ID
+ *
+ * As ioasid_put(), for those who need no answer.
+ *
+ * Context: Any but NMI.
+ */
 void ioasid_free(ioasid_t ioasid);
+
+/**
+ * ioasid_find() - look up the data of an ID
+ * @set: the set it must belong to; NULL for any
+ * @ioasid: the ID
+ * @getter: called with the data under RCU, to take a reference on it; may
+ *          refuse. NULL for none: then the data is good only in the caller's
+ *          own RCU read-side critical section.
+ *
+ * Context: Any but NMI.
+ * Return: The data; NULL if there is none or @getter refused it;
+ * ERR_PTR(-ENOENT) if nobody holds the ID; ERR_PTR(-EACCES) if it belongs to
+ * another set.
+ */
 void *ioasid_find(struct ioasid_set *set, ioasid_t ioasid,
 		  bool (*getter)(void *));
+
+/**
+ * ioasid_set_data() - replace the data of an ID
+ * @ioasid: the ID
+ * @data: the new data; may be NULL
+ *
+ * When this returns, ioasid_find() in an RCU read-side critical section that
+ * returned the old data is over: it may be freed.
+ *
+ * Context: May sleep.
+ * Return: 0, or -ENOENT if nobody holds the ID.
+ */
 int ioasid_set_data(ioasid_t ioasid, void *data);
+
+/**
+ * ioasid_get() - add a reference to an ID
+ * @set: the set it must belong to; NULL for any
+ * @ioasid: the ID
+ *
+ * Context: Any but NMI.
+ * Return: 0; -ENOENT if nobody holds the ID; -EACCES if it belongs to another
+ * set; -EOVERFLOW if it has too many references already.
+ */
 int ioasid_get(struct ioasid_set *set, ioasid_t ioasid);
+
+/**
+ * ioasid_put() - drop a reference to an ID
+ * @ioasid: the ID
+ *
+ * The last reference frees it. Without any, this warns and does nothing.
+ *
+ * Context: Any but NMI.
+ * Return: true if the ID is free now.
+ */
 bool ioasid_put(ioasid_t ioasid);
+
+/**
+ * ioasid_register_allocator() - have IDs chosen by someone else
+ * @ops: who; valid until unregistered
+ *
+ * From now on @ops is asked for each ID, before any that was registered earlier.
+ *
+ * Context: May sleep.
+ * Return: 0; -EINVAL if a function is missing; -EEXIST if @ops is registered
+ * already; -EBUSY if there are IDs, unless they come from an allocator with the
+ * same two functions.
+ */
 int ioasid_register_allocator(struct ioasid_allocator_ops *ops);
+
+/**
+ * ioasid_unregister_allocator() - undo ioasid_register_allocator()
+ * @ops: who
+ *
+ * There should be no IDs. If there are, and no allocator with the same two
+ * functions is left, this warns; they stay valid, but nobody takes them back
+ * when they are freed. When this returns, no callback of @ops runs any more.
+ *
+ * Context: May sleep.
+ */
 void ioasid_unregister_allocator(struct ioasid_allocator_ops *ops);
 
 #else /* !CONFIG_IOASID */

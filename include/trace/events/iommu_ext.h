@@ -13,9 +13,12 @@
 
 /* An ID was allocated, or not: then ioasid is INVALID_IOASID. */
 TRACE_EVENT(ioasid_alloc,
+
 	TP_PROTO(ioasid_t ioasid, const struct ioasid_set *set, ioasid_t min,
 		 ioasid_t max),
+
 	TP_ARGS(ioasid, set, min, max),
+
 	TP_STRUCT__entry(
 		__field(ioasid_t, ioasid)
 		__string(set, set ? set->name : "")

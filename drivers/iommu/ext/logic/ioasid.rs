@@ -11,9 +11,9 @@
 //! - Lookups ([`Chunk::find`], [`Chunk::get`]) hold no lock. They may run on a chunk that was
 //!   removed meanwhile, so its memory is kept until they are gone. A lookup reads an entry's state,
 //!   then the rest, then the state again; the state has a generation, which changes when an ID is
-//!   taken back, so that a lookup never mixes two holders of one ID. [`Chunk::find`] writes nothing.
-//! - All others ([`Space`]) are serialised by a lock, which they hold when they reach the [`Store`].
-//!   They alone make an unused entry used and the other way round.
+//!   taken back, so that a lookup never mixes two holders of an ID. [`Chunk::find`] writes nothing.
+//! - All others ([`Space`]) are serialised by a lock, held whenever they reach the [`Store`]. They
+//!   alone make an unused entry used and the other way round.
 
 use super::{Exchange, Word};
 
