@@ -148,7 +148,7 @@ static void call_in_context(enum ioasid_test_context context, void (*fn)(void *a
 		local_irq_restore(flags);
 		break;
 	case IOASID_TEST_HARDIRQ:
-		call.work = IRQ_WORK_INIT_HARD(call_in_irq_work);
+		init_irq_work(&call.work, call_in_irq_work);
 		irq_work_queue(&call.work);
 		irq_work_sync(&call.work);
 		break;

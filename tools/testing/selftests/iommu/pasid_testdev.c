@@ -1157,6 +1157,7 @@ static void *chaos_thread(void *arg)
 			req.slot = rand_r(&seed) % PTD_NR_SLOTS;
 			ptd_submit(fd, &req, 1);
 		}
+		usleep(rand_r(&seed) % 500);
 	}
 	return NULL;
 }
