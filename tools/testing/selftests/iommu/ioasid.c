@@ -581,12 +581,11 @@ TEST_F_TIMEOUT(ioasid, stress, 180)
 	EXPECT_EQ(0, args.stale);
 	EXPECT_EQ(0, args.mixed);
 	EXPECT_EQ(0, args.unexpected);
-	/* It did what it is for */
-	EXPECT_LT(1000, args.allocs);
-	EXPECT_LT(1000, args.finds);
-	EXPECT_LT(100, args.gets);
-	EXPECT_LT(10, args.replaced);
-	EXPECT_LT(0, args.full);
+	/* It did what it is for, on however slow a machine */
+	EXPECT_LT(100, args.allocs);
+	EXPECT_LT(100, args.finds);
+	EXPECT_LT(0, args.gets);
+	EXPECT_LT(0, args.replaced);
 }
 
 /* PASIDs for devices */
