@@ -13,56 +13,45 @@
 
 /* An ID was allocated, or not: then ioasid is INVALID_IOASID. */
 TRACE_EVENT(ioasid_alloc,
-
-	TP_PROTO(ioasid_t ioasid, const struct ioasid_set *set, ioasid_t min,
-		 ioasid_t max),
-
-	TP_ARGS(ioasid, set, min, max),
-
-	TP_STRUCT__entry(
-		__field(ioasid_t, ioasid)
-		__string(set, set ? set->name : "")
-		__field(ioasid_t, min)
-		__field(ioasid_t, max)
-	),
-	TP_fast_assign(
-		__entry->ioasid = ioasid;
-		__assign_str(set);
-		__entry->min = min;
-		__entry->max = max;
-	),
-	TP_printk("ioasid=%d set=%s min=%u max=%u", (int)__entry->ioasid,
-		  __get_str(set), __entry->min, __entry->max)
+	    TP_PROTO(ioasid_t ioasid, const struct ioasid_set *set, ioasid_t min,
+		     ioasid_t max),
+	    TP_ARGS(ioasid, set, min, max),
+	    TP_STRUCT__entry(__field(ioasid_t, ioasid)
+			     __string(set, set ? set->name : "")
+			     __field(ioasid_t, min)
+			     __field(ioasid_t, max)),
+	    TP_fast_assign(__entry->ioasid = ioasid;
+			   __assign_str(set);
+			   __entry->min = min;
+			   __entry->max = max;),
+	    TP_printk("ioasid=%d set=%s min=%u max=%u", (int)__entry->ioasid,
+		      __get_str(set), __entry->min, __entry->max)
 );
 
 DECLARE_EVENT_CLASS(ioasid_reference,
-	TP_PROTO(ioasid_t ioasid),
-	TP_ARGS(ioasid),
-	TP_STRUCT__entry(
-		__field(ioasid_t, ioasid)
-	),
-	TP_fast_assign(
-		__entry->ioasid = ioasid;
-	),
-	TP_printk("ioasid=%u", __entry->ioasid)
+		    TP_PROTO(ioasid_t ioasid),
+		    TP_ARGS(ioasid),
+		    TP_STRUCT__entry(__field(ioasid_t, ioasid)),
+		    TP_fast_assign(__entry->ioasid = ioasid;),
+		    TP_printk("ioasid=%u", __entry->ioasid)
 );
 
 /* A reference was added. */
 DEFINE_EVENT(ioasid_reference, ioasid_get,
-	TP_PROTO(ioasid_t ioasid),
-	TP_ARGS(ioasid)
+	     TP_PROTO(ioasid_t ioasid),
+	     TP_ARGS(ioasid)
 );
 
 /* A reference was dropped, and there are more. */
 DEFINE_EVENT(ioasid_reference, ioasid_put,
-	TP_PROTO(ioasid_t ioasid),
-	TP_ARGS(ioasid)
+	     TP_PROTO(ioasid_t ioasid),
+	     TP_ARGS(ioasid)
 );
 
 /* The last reference was dropped. */
 DEFINE_EVENT(ioasid_reference, ioasid_free,
-	TP_PROTO(ioasid_t ioasid),
-	TP_ARGS(ioasid)
+	     TP_PROTO(ioasid_t ioasid),
+	     TP_ARGS(ioasid)
 );
 
 #endif /* _TRACE_IOMMU_EXT_H */
