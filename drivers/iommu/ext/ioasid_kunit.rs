@@ -151,30 +151,46 @@ impl Custom {
     }
 }
 
+/// # Safety
+///
+/// `data` is a [`Custom`].
 unsafe extern "C" fn custom_alloc(_min: ioasid_t, _max: ioasid_t, data: *mut c_void) -> ioasid_t {
-    // SAFETY: This is what `register()` passed.
+    // SAFETY: By the requirement of this function.
     unsafe { &*data.cast::<Custom>() }.next.load(Relaxed)
 }
 
+/// # Safety
+///
+/// `data` is a [`Custom`].
 unsafe extern "C" fn custom_free(_id: ioasid_t, data: *mut c_void) {
-    // SAFETY: This is what `register()` passed.
+    // SAFETY: By the requirement of this function.
     unsafe { &*data.cast::<Custom>() }
         .freed
         .fetch_add(1, Relaxed);
 }
 
 /// Counts by hundreds, so that the compiler does not make the two functions one.
+///
+/// # Safety
+///
+/// `data` is a [`Custom`].
 unsafe extern "C" fn other_free(_id: ioasid_t, data: *mut c_void) {
-    // SAFETY: This is what `register()` passed.
+    // SAFETY: By the requirement of this function.
     unsafe { &*data.cast::<Custom>() }
         .freed
         .fetch_add(100, Relaxed);
 }
 
+/// # Safety
+///
+/// None.
 unsafe extern "C" fn accept(_data: *mut c_void) -> bool {
     true
 }
 
+/// # Safety
+///
+/// None.
 unsafe extern "C" fn refuse(_data: *mut c_void) -> bool {
     false
 }
@@ -307,7 +323,7 @@ mod tests {
     #[test]
     fn a_quota_limits_its_set_only() {
         let (set, other) = (Set::new(2), Set::new(0));
-        let ids = [(); 2].map(|_| set.alloc(2, MAX, 0));
+        let ids = [(); 2].map(|()| set.alloc(2, MAX, 0));
         assert_eq!(set.alloc(2, MAX, 0), INVALID);
         let third = other.alloc(2, MAX, 0);
         assert!(third != INVALID);

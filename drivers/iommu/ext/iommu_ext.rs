@@ -4,7 +4,7 @@
 //!
 //! - [`logic`]: the decisions, without the kernel; also compiled and tested on the host.
 //! - [`ioasid`]: the allocator of I/O address-space IDs, in the kernel.
-//! - [`trace`]: tracepoints.
+//! - [`trace`]: the tracepoints.
 //!
 //! The crate is built in and has neither `module!` nor initcall: the IOMMU core calls it earlier.
 //! Locks and other objects that need an initialiser are defined in C, in `shim/`.
