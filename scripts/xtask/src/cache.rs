@@ -15,7 +15,23 @@ use std::path::{Path, PathBuf};
 const NEEDED: u64 = 12;
 
 /// Held while this run uses the cache.
-pub struct Lock(#[allow(dead_code)] Flock<File>);
+pub struct Lock {
+    _file: Flock<File>,
+    tmp: PathBuf,
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        let _ = clear(&self.tmp);
+    }
+}
+
+fn clear(dir: &Path) -> Result<()> {
+    for entry in fs::read_dir(dir)? {
+        remove(&entry?.path())?;
+    }
+    Ok(())
+}
 
 /// Waits for the cache, and clears away what an interrupted run left behind.
 pub fn lock(ctx: &Ctx) -> Result<Lock> {
@@ -51,10 +67,11 @@ pub fn lock(ctx: &Ctx) -> Result<Lock> {
         }
     };
     let tmp = ctx.cache.join("tmp");
-    for entry in fs::read_dir(&tmp)? {
-        remove(&entry?.path())?;
+    if fs::read_dir(&tmp)?.next().is_some() {
+        ctx.say("clearing away what an interrupted run left behind");
+        clear(&tmp)?;
     }
-    Ok(Lock(lock))
+    Ok(Lock { _file: lock, tmp })
 }
 
 /// Removes what was built; the toolchain, the sources and the compiler cache stay.
