@@ -122,11 +122,12 @@ pub struct Boot<'a> {
     pub append: &'a str,
 }
 
-/// Every guest's kernel command line begins so. Writes to /dev/kmsg must not be rate-limited, as
-/// announced warnings depend on them; ports 0 and 2 share an interrupt; on a busy host the
-/// emulated timer is too late for the kernel's check of it, which then panics.
-const KERNEL: &str =
-    "console=ttyS0 printk.devkmsg=on oops=panic panic=-1 reboot=t 8250.share_irqs=1 no_timer_check";
+/// Every guest's kernel command line begins so. What cannot go well any more ends the guest at
+/// once. Writes to /dev/kmsg must not be rate-limited, as announced warnings depend on them; ports
+/// 0 and 2 share an interrupt; on a busy host the emulated timer is too late for the kernel's
+/// check of it, which then panics.
+const KERNEL: &str = "console=ttyS0 oops=panic sysctl.kernel.panic_on_rcu_stall=1 panic=-1 \
+                      reboot=t printk.devkmsg=on 8250.share_irqs=1 no_timer_check";
 
 impl Boot<'_> {
     /// The emulator with everything but its ports.
