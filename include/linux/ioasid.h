@@ -97,7 +97,7 @@ ioasid_t ioasid_alloc(struct ioasid_set *set, ioasid_t min, ioasid_t max,
  *
  * As ioasid_put(), for those who need no answer.
  *
- * Context: Any but NMI.
+ * Context: Any but NMI. Takes a spinlock, which sleeps on PREEMPT_RT.
  */
 void ioasid_free(ioasid_t ioasid);
 
@@ -147,7 +147,7 @@ int ioasid_get(struct ioasid_set *set, ioasid_t ioasid);
  *
  * The last reference frees it. Without any, this warns and does nothing.
  *
- * Context: Any but NMI.
+ * Context: Any but NMI. Takes a spinlock, which sleeps on PREEMPT_RT.
  * Return: true if the ID is free now.
  */
 bool ioasid_put(ioasid_t ioasid);
@@ -169,9 +169,9 @@ int ioasid_register_allocator(struct ioasid_allocator_ops *ops);
  * ioasid_unregister_allocator() - undo ioasid_register_allocator()
  * @ops: who
  *
- * There should be no IDs. If there are, and no allocator with the same two
- * functions is left, this warns; they stay valid, but nobody takes them back
- * when they are freed. When this returns, no callback of @ops runs any more.
+ * There should be no IDs. If there are, and the allocator that takes over has
+ * not the same two functions, this warns; they stay valid, but nobody takes
+ * them back when they are freed. When this returns, no callback of @ops runs any more.
  *
  * Context: May sleep.
  */

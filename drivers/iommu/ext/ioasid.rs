@@ -530,12 +530,13 @@ pub unsafe extern "C" fn ioasid_put(ioasid: ioasid_t) -> bool {
         let _rcu = rcu::read_lock();
         let ops = ACTIVE.load(Relaxed);
         drop(locked);
-        // SAFETY: The active allocator is null or valid; unregistering it waits for a grace period
-        // after it ceased to be active.
-        if let Some(ops) = unsafe { ops.as_ref() } {
-            if let Some(free) = ops.free {
+        if !ops.is_null() {
+            // SAFETY: Unregistering the active allocator waits for a grace period after it ceased
+            // to be active. Its list is not ours to look at: neighbours may come and go.
+            let (free, pdata) = unsafe { ((*ops).free, (*ops).pdata) };
+            if let Some(free) = free {
                 // SAFETY: The allocator asked for calls with these arguments.
-                unsafe { free(ioasid, ops.pdata) };
+                unsafe { free(ioasid, pdata) };
             }
         }
     } else {

@@ -12,10 +12,15 @@
 /* Position 0 is the head line, position n the first chunk from index n - 1 on. */
 static void *ioasid_seq_start(struct seq_file *m, loff_t *pos)
 {
+	s64 index;
+
 	if (!*pos)
 		return SEQ_START_TOKEN;
-	*pos = ioasid_debugfs_next(*pos - 1) + 1;
-	return *pos ? pos : NULL;
+	index = ioasid_debugfs_next(*pos - 1);
+	if (index < 0)
+		return NULL;
+	*pos = index + 1;
+	return pos;
 }
 
 static void *ioasid_seq_next(struct seq_file *m, void *v, loff_t *pos)

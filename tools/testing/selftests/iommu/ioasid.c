@@ -516,6 +516,40 @@ TEST_F(ioasid, custom_allocator_unregistered_early)
 	EXPECT_EQ(0, custom_unregister(self->fd, 0));
 }
 
+/* The list in debugfs has each ID once, and an end */
+TEST_F(ioasid, debugfs)
+{
+	uint32_t near = alloc_id(self->fd, 0, RANGE(0), RANGE(0), 1);
+	uint32_t far = alloc_id(self->fd, 1, RANGE(900), RANGE(900), 2);
+	int heads = 0, nears = 0, fars = 0;
+	char line[256];
+	size_t lines;
+	FILE *list;
+
+	ASSERT_EQ(RANGE(0), near);
+	ASSERT_EQ(RANGE(900), far);
+
+	list = fopen("/sys/kernel/debug/iommu/ext/ioasid", "r");
+	ASSERT_NE(NULL, list);
+	for (lines = 0; lines < 10000 && fgets(line, sizeof(line), list); lines++) {
+		uint32_t id;
+
+		if (!strncmp(line, "# id", 4))
+			heads++;
+		else if (sscanf(line, "%u", &id) == 1) {
+			nears += id == near;
+			fars += id == far;
+		}
+	}
+	EXPECT_LT(lines, 10000);
+	clearerr(list);
+	EXPECT_EQ(EOF, fgetc(list));
+	fclose(list);
+	EXPECT_EQ(1, heads);
+	EXPECT_EQ(1, nears);
+	EXPECT_EQ(1, fars);
+}
+
 /* free and find work from everywhere but NMIs; lockdep looks on */
 TEST_F(ioasid, contexts)
 {
