@@ -213,7 +213,9 @@ pub fn run(ctx: &Ctx) -> Result<()> {
     }
     let failed = test.failures.len();
     if failed == 0 {
-        cache::remove(&test.cache)?;
+        for extension in ["", "log", "steps"] {
+            cache::remove(&test.cache.with_extension(extension))?;
+        }
     }
     ctx.say(format!(
         "{} passed, {failed} failed",
