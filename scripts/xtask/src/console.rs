@@ -42,7 +42,8 @@ static REPORT: LazyLock<Regex> = LazyLock::new(|| {
         | (?:double\ fault|invalid\ opcode):
         | Bad\ (?:page|rss-counter)\ (?:state|map)
         | nobody\ cared
-        | printk\ messages\ dropped",
+        | printk\ messages\ dropped
+        | kmemleak:\ .*(?:disabled|Cannot\ allocate|pool\ empty)",
     )
 });
 

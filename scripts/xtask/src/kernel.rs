@@ -159,6 +159,12 @@ fn compile(
     let sandbox = sandbox(ctx, root, &tree.dir, build);
     let key = cache::hash([&tree.kconfig, &root.key]);
     kconfig::configure(step, build, fragments, &key, || make(&sandbox))?;
+    let marker = build.join(".xtask-building");
+    if marker.exists() {
+        step.note("dropping what an interrupted build left");
+        drop_objects_since(&marker, build)?;
+    }
+    fs::write(&marker, "").context("cannot write to the build folder")?;
     let mut command = make(&sandbox);
     step.watch(
         command
@@ -168,5 +174,42 @@ fn compile(
     )?;
     cache::remove(&build.join("xtask-modules"))?;
     step.note("modules");
-    step.run(make(&sandbox).args(["modules_install", "INSTALL_MOD_PATH=/build/xtask-modules"]))
+    step.run(make(&sandbox).args(["modules_install", "INSTALL_MOD_PATH=/build/xtask-modules"]))?;
+    cache::remove(&marker)
+}
+
+/// Removes the objects that are not older than the marker of a build that was killed: one of them
+/// may be half written or half processed, and make would take it for up to date.
+fn drop_objects_since(marker: &Path, build: &Path) -> Result<()> {
+    let begun = fs::metadata(marker)?.modified()?;
+    for entry in walkdir::WalkDir::new(build) {
+        let entry = entry?;
+        let is_object = entry.path().extension().is_some_and(|ext| ext == "o");
+        if is_object && entry.file_type().is_file() && entry.metadata()?.modified()? >= begun {
+            fs::remove_file(entry.path())?;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::{Duration, SystemTime};
+
+    #[test]
+    fn an_interrupted_build_loses_its_last_objects_only() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = |name: &str, age: u64| {
+            let path = dir.path().join(name);
+            let file = fs::File::create(&path).unwrap();
+            let time = SystemTime::now() - Duration::from_secs(age);
+            file.set_modified(time).unwrap();
+            path
+        };
+        let (old, marker) = (file("old.o", 100), file("marker", 50));
+        let (new, source) = (file("new.o", 10), file("new.c", 10));
+        drop_objects_since(&marker, dir.path()).unwrap();
+        assert!(old.exists() && source.exists() && !new.exists());
+    }
 }

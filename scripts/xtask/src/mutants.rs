@@ -231,6 +231,7 @@ fn attempt(ctx: &Ctx, variant: &Ctx, mutant: &Mutant) -> Result<Outcome> {
 pub fn run(ctx: &Ctx) -> Result<()> {
     let only = std::env::var("M").ok().filter(|name| !name.is_empty());
     let mutants = read(ctx, only.as_deref())?;
+    ctx.hold()?;
     let copy = ctx.cache.join("mutants");
     let variant = ctx.variant("mutant", &copy);
     let mut records = Vec::new();

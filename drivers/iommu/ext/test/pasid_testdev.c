@@ -399,6 +399,9 @@ static int ptd_attach(struct ptd *ptd, const struct ptd_test_attach *args)
 
 	if (args->domain == PTD_TEST_DEFAULT_DOMAIN) {
 		domain = iommu_get_domain_for_dev(&ptd->pdev->dev);
+		/* Somebody's own domain, attached to the group, may go at any time */
+		if (domain && domain->type == IOMMU_DOMAIN_UNMANAGED)
+			return -EBUSY;
 	} else {
 		owner = ptd_domain(ptd, args->domain);
 		domain = owner ? owner->domain : NULL;
