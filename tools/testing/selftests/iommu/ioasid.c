@@ -532,14 +532,11 @@ TEST_F(ioasid, debugfs)
 	list = fopen("/sys/kernel/debug/iommu/ext/ioasid", "r");
 	ASSERT_NE(NULL, list);
 	for (lines = 0; lines < 10000 && fgets(line, sizeof(line), list); lines++) {
-		uint32_t id;
+		unsigned long id = strtoul(line, NULL, 10);
 
-		if (!strncmp(line, "# id", 4))
-			heads++;
-		else if (sscanf(line, "%u", &id) == 1) {
-			nears += id == near;
-			fars += id == far;
-		}
+		heads += !strncmp(line, "# id", 4);
+		nears += id == near;
+		fars += id == far;
 	}
 	EXPECT_LT(lines, 10000);
 	clearerr(list);
