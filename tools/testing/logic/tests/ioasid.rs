@@ -4,66 +4,28 @@
 
 #![cfg(not(loom))]
 
+mod common;
+
+use common::Atomics;
 use logic::logic::{
-    ioasid::{Accounts, Chunk, Platform, Refusal, Space, Step, Store, CHUNK_IDS, FIRST, LAST},
-    Exchange, Word,
+    ioasid::{Accounts, Chunk, Refusal, Space, Step, Store, CHUNK_IDS, FIRST, LAST},
+    Word,
 };
 use proptest::prelude::*;
 use std::{
     cell::{Cell, RefCell},
     collections::{BTreeMap, BTreeSet},
-    sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering::*},
+    sync::atomic::AtomicU32,
 };
-
-struct Host;
-
-impl Platform for Host {
-    type Pointer = usize;
-    type PointerCell = HostCell<AtomicUsize>;
-    type NumberCell = HostCell<AtomicU32>;
-    type StateCell = HostCell<AtomicU64>;
-}
-
-struct HostCell<A>(A);
-
-macro_rules! impl_word {
-    ($($value:ty, $atomic:ty;)*) => {$(
-        impl Word<$value> for HostCell<$atomic> {
-            fn new(value: $value) -> Self {
-                Self(<$atomic>::new(value))
-            }
-            fn load(&self) -> $value {
-                self.0.load(Relaxed)
-            }
-            fn load_acquire(&self) -> $value {
-                self.0.load(Acquire)
-            }
-            fn store(&self, value: $value) {
-                self.0.store(value, Relaxed)
-            }
-            fn store_release(&self, value: $value) {
-                self.0.store(value, Release)
-            }
-        }
-    )*};
-}
-
-impl_word!(u32, AtomicU32; u64, AtomicU64; usize, AtomicUsize;);
-
-impl Exchange<u64> for HostCell<AtomicU64> {
-    fn replace(&self, old: u64, new: u64) -> bool {
-        self.0.compare_exchange(old, new, SeqCst, Relaxed).is_ok()
-    }
-}
 
 struct Set {
     quota: Cell<u32>,
-    count: HostCell<AtomicU32>,
-    peak: HostCell<AtomicU32>,
+    count: common::Cell<AtomicU32>,
+    peak: common::Cell<AtomicU32>,
 }
 
 impl Accounts for Set {
-    type Cell = HostCell<AtomicU32>;
+    type Cell = common::Cell<AtomicU32>;
 
     fn quota(&self) -> u32 {
         self.quota.get()
@@ -79,30 +41,30 @@ impl Accounts for Set {
 const SETS: usize = 3;
 
 struct Shelf {
-    chunks: BTreeMap<u32, Box<Chunk<Host>>>,
+    chunks: BTreeMap<u32, Box<Chunk<Atomics>>>,
     hidden: RefCell<BTreeSet<u32>>,
     hint: Cell<Option<u32>>,
     sets: [Set; SETS],
 }
 
 impl Store for Shelf {
-    type Platform = Host;
+    type Platform = Atomics;
     type Set = Set;
 
     /// Address 0 is no set, address n is set n - 1.
     fn set(&self, set: usize) -> Option<&Set> {
         self.sets.get(set.checked_sub(1)?)
     }
-    fn load(&self, index: u32) -> Option<&Chunk<Host>> {
+    fn load(&self, index: u32) -> Option<&Chunk<Atomics>> {
         self.chunks.get(&index).map(|chunk| &**chunk)
     }
-    fn first_free(&self, from: u32, to: u32) -> Option<(u32, Option<&Chunk<Host>>)> {
+    fn first_free(&self, from: u32, to: u32) -> Option<(u32, Option<&Chunk<Atomics>>)> {
         let hidden = self.hidden.borrow();
         (from..=to)
             .find(|index| !hidden.contains(index))
             .map(|index| (index, self.load(index)))
     }
-    fn hide(&self, chunk: &Chunk<Host>, hidden: bool) {
+    fn hide(&self, chunk: &Chunk<Atomics>, hidden: bool) {
         let changed = if hidden {
             self.hidden.borrow_mut().insert(chunk.index())
         } else {
@@ -110,10 +72,10 @@ impl Store for Shelf {
         };
         assert!(changed);
     }
-    fn hint(&self) -> Option<&Chunk<Host>> {
+    fn hint(&self) -> Option<&Chunk<Atomics>> {
         self.load(self.hint.get()?)
     }
-    fn remember(&self, chunk: &Chunk<Host>) {
+    fn remember(&self, chunk: &Chunk<Atomics>) {
         self.hint.set(Some(chunk.index()));
     }
     fn remove(&mut self, index: u32) {
@@ -126,7 +88,7 @@ impl Store for Shelf {
 
 /// The allocator as the kernel drives it.
 struct Allocator {
-    space: Space<Host>,
+    space: Space<Atomics>,
     shelf: Shelf,
     /// Memory runs out after so many chunks.
     memory: usize,
@@ -136,9 +98,9 @@ impl Allocator {
     fn new() -> Self {
         Self {
             space: Space {
-                first: HostCell::new(0),
-                spare: HostCell::new(Space::<Host>::NO_SPARE),
-                count: HostCell::new(0),
+                first: common::Cell::new(0),
+                spare: common::Cell::new(Space::<Atomics>::NO_SPARE),
+                count: common::Cell::new(0),
             },
             shelf: Shelf {
                 chunks: BTreeMap::new(),
@@ -146,15 +108,15 @@ impl Allocator {
                 hint: Cell::new(None),
                 sets: [(); SETS].map(|()| Set {
                     quota: Cell::new(0),
-                    count: HostCell::new(0),
-                    peak: HostCell::new(0),
+                    count: common::Cell::new(0),
+                    peak: common::Cell::new(0),
                 }),
             },
             memory: usize::MAX,
         }
     }
 
-    fn with_memory(&mut self, step: impl Fn(&Space<Host>, &Shelf) -> Step) -> Option<u32> {
+    fn with_memory(&mut self, step: impl Fn(&Space<Atomics>, &Shelf) -> Step) -> Option<u32> {
         let mut grown = None;
         loop {
             let result = step(&self.space, &self.shelf);
@@ -189,12 +151,12 @@ impl Allocator {
     }
 
     fn find(&self, id: u32, set: Option<usize>) -> Result<usize, Refusal> {
-        let chunk = self.shelf.load(Chunk::<Host>::index_of(id));
+        let chunk = self.shelf.load(Chunk::<Atomics>::index_of(id));
         chunk.ok_or(Refusal::Unknown)?.find(id, set)
     }
 
     fn get(&self, id: u32, set: Option<usize>) -> Result<(), Refusal> {
-        let chunk = self.shelf.load(Chunk::<Host>::index_of(id));
+        let chunk = self.shelf.load(Chunk::<Atomics>::index_of(id));
         chunk.ok_or(Refusal::Unknown)?.get(id, set)
     }
 

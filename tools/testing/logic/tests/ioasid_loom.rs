@@ -4,65 +4,24 @@
 
 #![cfg(loom)]
 
+mod common;
+
+use common::Atomics;
 use logic::logic::{
-    ioasid::{Accounts, Chunk, Platform, Refusal, Space, Step, Store},
-    Exchange, Word,
+    ioasid::{Accounts, Chunk, Refusal, Space, Step, Store},
+    Word,
 };
 use loom::{
     cell::UnsafeCell,
-    sync::{
-        atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering::*},
-        Arc, Mutex,
-    },
+    sync::{atomic::AtomicU32, Arc, Mutex},
     thread,
 };
-
-struct Loom;
-
-impl Platform for Loom {
-    type Pointer = usize;
-    type PointerCell = LoomCell<AtomicUsize>;
-    type NumberCell = LoomCell<AtomicU32>;
-    type StateCell = LoomCell<AtomicU64>;
-}
-
-struct LoomCell<A>(A);
-
-macro_rules! impl_word {
-    ($($value:ty, $atomic:ty;)*) => {$(
-        impl Word<$value> for LoomCell<$atomic> {
-            fn new(value: $value) -> Self {
-                Self(<$atomic>::new(value))
-            }
-            fn load(&self) -> $value {
-                self.0.load(Relaxed)
-            }
-            fn load_acquire(&self) -> $value {
-                self.0.load(Acquire)
-            }
-            fn store(&self, value: $value) {
-                self.0.store(value, Relaxed)
-            }
-            fn store_release(&self, value: $value) {
-                self.0.store(value, Release)
-            }
-        }
-    )*};
-}
-
-impl_word!(u32, AtomicU32; u64, AtomicU64; usize, AtomicUsize;);
-
-impl Exchange<u64> for LoomCell<AtomicU64> {
-    fn replace(&self, old: u64, new: u64) -> bool {
-        self.0.compare_exchange(old, new, AcqRel, Relaxed).is_ok()
-    }
-}
 
 /// No accounts: they are only touched under the lock.
 enum Nothing {}
 
 impl Accounts for Nothing {
-    type Cell = LoomCell<AtomicU32>;
+    type Cell = common::Cell<AtomicU32>;
 
     fn quota(&self) -> u32 {
         match *self {}
@@ -76,26 +35,26 @@ impl Accounts for Nothing {
 }
 
 /// A store of one chunk, which is never removed.
-struct One<'a>(&'a Chunk<Loom>);
+struct One<'a>(&'a Chunk<Atomics>);
 
 impl Store for One<'_> {
-    type Platform = Loom;
+    type Platform = Atomics;
     type Set = Nothing;
 
     fn set(&self, _set: usize) -> Option<&Nothing> {
         None
     }
-    fn load(&self, index: u32) -> Option<&Chunk<Loom>> {
+    fn load(&self, index: u32) -> Option<&Chunk<Atomics>> {
         (index == 0).then_some(self.0)
     }
-    fn first_free(&self, from: u32, _to: u32) -> Option<(u32, Option<&Chunk<Loom>>)> {
+    fn first_free(&self, from: u32, _to: u32) -> Option<(u32, Option<&Chunk<Atomics>>)> {
         (from == 0).then_some((0, Some(self.0)))
     }
-    fn hide(&self, _chunk: &Chunk<Loom>, _hidden: bool) {}
-    fn hint(&self) -> Option<&Chunk<Loom>> {
+    fn hide(&self, _chunk: &Chunk<Atomics>, _hidden: bool) {}
+    fn hint(&self) -> Option<&Chunk<Atomics>> {
         None
     }
-    fn remember(&self, _chunk: &Chunk<Loom>) {}
+    fn remember(&self, _chunk: &Chunk<Atomics>) {}
     fn remove(&mut self, _index: u32) {}
 }
 
@@ -104,8 +63,8 @@ const B: usize = 102;
 const ID: u32 = 2;
 
 struct World {
-    chunk: Chunk<Loom>,
-    space: Mutex<Space<Loom>>,
+    chunk: Chunk<Atomics>,
+    space: Mutex<Space<Atomics>>,
     /// What data points to. Plain memory: loom objects to an access that is not ordered.
     objects: [UnsafeCell<usize>; 3],
 }
@@ -116,9 +75,9 @@ impl World {
         let world = Arc::new(World {
             chunk: Chunk::new(0, 0),
             space: Mutex::new(Space {
-                first: LoomCell::new(0),
-                spare: LoomCell::new(0),
-                count: LoomCell::new(0),
+                first: common::Cell::new(0),
+                spare: common::Cell::new(0),
+                count: common::Cell::new(0),
             }),
             objects: [0, 0, 0].map(UnsafeCell::new),
         });
