@@ -7,6 +7,7 @@
 //! traits, which the kernel implements with its own primitives and the tests with theirs. For the
 //! same reason they hold no `unsafe` code and no path that panics.
 
+pub mod dma_owner;
 pub mod ioasid;
 
 /// A memory cell that several threads use at once.
