@@ -5,6 +5,7 @@
  */
 #include <linux/export.h>
 #include <linux/ioasid.h>
+#include <linux/iommu-dma-owner.h>
 
 EXPORT_SYMBOL_GPL(ioasid_alloc);
 EXPORT_SYMBOL_GPL(ioasid_free);
@@ -18,4 +19,10 @@ EXPORT_SYMBOL_GPL(ioasid_unregister_allocator);
 #ifdef CONFIG_IOMMU_EXT
 EXPORT_SYMBOL_GPL(iommu_alloc_global_pasid);
 EXPORT_SYMBOL_GPL(iommu_free_global_pasid);
+
+EXPORT_SYMBOL_GPL(iommu_device_set_dma_owner);
+EXPORT_SYMBOL_GPL(iommu_device_release_dma_owner);
+EXPORT_SYMBOL_GPL(iommu_group_claim_dma_owner);
+EXPORT_SYMBOL_GPL(iommu_group_release_dma_owner);
+EXPORT_SYMBOL_GPL(iommu_group_dma_owner_claimed);
 #endif

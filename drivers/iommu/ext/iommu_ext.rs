@@ -3,12 +3,15 @@
 //! IOMMU extensions: the map of the house.
 //!
 //! - [`logic`]: the decisions, without the kernel; also compiled and tested on the host.
+//! - [`dma_owner`]: who owns the DMA of an IOMMU group.
 //! - [`ioasid`]: the allocator of I/O address-space IDs, in the kernel.
 //! - [`trace`]: the tracepoints.
 //!
 //! The crate is built in and has neither `module!` nor initcall: the IOMMU core calls it earlier.
 //! Locks and other objects that need an initialiser are defined in C, in `shim/`.
 
+#[cfg(CONFIG_IOMMU_EXT)]
+pub mod dma_owner;
 pub mod ioasid;
 #[cfg(CONFIG_IOASID_KUNIT_TEST)]
 mod ioasid_kunit;
@@ -22,6 +25,12 @@ const __LOG_PREFIX: &[u8] = b"iommu_ext\0";
 macro_rules! warn_once {
     () => {
         kernel::do_once_lite! {
+            kernel::warn_on!(true);
+        }
+    };
+    ($($text:tt)+) => {
+        kernel::do_once_lite! {
+            kernel::pr_err!($($text)+);
             kernel::warn_on!(true);
         }
     };

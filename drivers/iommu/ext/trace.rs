@@ -4,6 +4,11 @@
 //!
 //! C header: [`include/trace/events/iommu_ext.h`](srctree/include/trace/events/iommu_ext.h)
 
+#[cfg(CONFIG_IOMMU_EXT)]
+use kernel::{
+    bindings::device,
+    prelude::*, //
+};
 use kernel::{
     bindings::{
         ioasid_set,
@@ -45,4 +50,43 @@ declare_trace! {
     ///
     /// None.
     pub(crate) unsafe fn ioasid_free(ioasid: ioasid_t);
+}
+
+#[cfg(CONFIG_IOMMU_EXT)]
+declare_trace! {
+    /// A claim of DMA ownership was made, of a whole group if there is no device.
+    ///
+    /// # Safety
+    ///
+    /// `dev` is null or valid.
+    pub(crate) unsafe fn iommu_dma_owner_claim(
+        group: c_int,
+        dev: *mut device,
+        owner: c_uint,
+        count: c_uint,
+    );
+
+    /// A claim was released.
+    ///
+    /// # Safety
+    ///
+    /// `dev` is null or valid.
+    pub(crate) unsafe fn iommu_dma_owner_release(
+        group: c_int,
+        dev: *mut device,
+        owner: c_uint,
+        count: c_uint,
+    );
+
+    /// A claim was refused.
+    ///
+    /// # Safety
+    ///
+    /// `dev` is null or valid.
+    pub(crate) unsafe fn iommu_dma_owner_refuse(
+        group: c_int,
+        dev: *mut device,
+        owner: c_uint,
+        error: c_int,
+    );
 }

@@ -8,6 +8,7 @@
 #if !defined(_TRACE_IOMMU_EXT_H) || defined(TRACE_HEADER_MULTI_READ)
 #define _TRACE_IOMMU_EXT_H
 
+#include <linux/device.h>
 #include <linux/ioasid.h>
 #include <linux/tracepoint.h>
 
@@ -53,6 +54,64 @@ DEFINE_EVENT(ioasid_reference, ioasid_free,
 	     TP_PROTO(ioasid_t ioasid),
 	     TP_ARGS(ioasid)
 );
+
+#ifdef CONFIG_IOMMU_EXT
+#define iommu_ext_show_dma_owner(owner)		\
+	__print_symbolic(owner,			\
+		{ 0, "none" },			\
+		{ 1, "dma-api" },		\
+		{ 2, "private-domain" },	\
+		{ 3, "private-domain-user" })
+
+/*
+ * @dev is NULL where a whole group is claimed; @count is how many claims the
+ * group has afterwards.
+ */
+DECLARE_EVENT_CLASS(iommu_dma_owner,
+		    TP_PROTO(int group, struct device *dev, unsigned int owner,
+			     unsigned int count),
+		    TP_ARGS(group, dev, owner, count),
+		    TP_STRUCT__entry(__field(int, group)
+				     __string(device, dev ? dev_name(dev) : "-")
+				     __field(unsigned int, owner)
+				     __field(unsigned int, count)),
+		    TP_fast_assign(__entry->group = group;
+				   __assign_str(device);
+				   __entry->owner = owner;
+				   __entry->count = count;),
+		    TP_printk("group=%d device=%s owner=%s count=%u",
+			      __entry->group, __get_str(device),
+			      iommu_ext_show_dma_owner(__entry->owner),
+			      __entry->count)
+);
+
+DEFINE_EVENT(iommu_dma_owner, iommu_dma_owner_claim,
+	     TP_PROTO(int group, struct device *dev, unsigned int owner,
+		      unsigned int count),
+	     TP_ARGS(group, dev, owner, count));
+
+DEFINE_EVENT(iommu_dma_owner, iommu_dma_owner_release,
+	     TP_PROTO(int group, struct device *dev, unsigned int owner,
+		      unsigned int count),
+	     TP_ARGS(group, dev, owner, count));
+
+/* @group is -1 if there is none. */
+TRACE_EVENT(iommu_dma_owner_refuse,
+	    TP_PROTO(int group, struct device *dev, unsigned int owner, int error),
+	    TP_ARGS(group, dev, owner, error),
+	    TP_STRUCT__entry(__field(int, group)
+			     __string(device, dev ? dev_name(dev) : "-")
+			     __field(unsigned int, owner)
+			     __field(int, error)),
+	    TP_fast_assign(__entry->group = group;
+			   __assign_str(device);
+			   __entry->owner = owner;
+			   __entry->error = error;),
+	    TP_printk("group=%d device=%s owner=%s error=%d",
+		      __entry->group, __get_str(device),
+		      iommu_ext_show_dma_owner(__entry->owner), __entry->error)
+);
+#endif /* CONFIG_IOMMU_EXT */
 
 #endif /* _TRACE_IOMMU_EXT_H */
 

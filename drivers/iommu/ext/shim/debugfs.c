@@ -7,6 +7,7 @@
 #include <linux/iommu.h>
 #include <linux/seq_file.h>
 
+#include "../dma_owner.h"
 #include "ioasid_xa.h"
 
 /* Position 0 is the head line, position n the first chunk from index n - 1 on. */
@@ -50,12 +51,16 @@ static const struct seq_operations ioasid_sops = {
 };
 DEFINE_SEQ_ATTRIBUTE(ioasid);
 
+DEFINE_SHOW_ATTRIBUTE(iommu_dma_owner);
+
 /* After the IOMMU core has made its directory. */
 static int __init iommu_ext_debugfs_init(void)
 {
 	struct dentry *dir = debugfs_create_dir("ext", iommu_debugfs_dir);
 
 	debugfs_create_file("ioasid", 0400, dir, NULL, &ioasid_fops);
+	if (IS_ENABLED(CONFIG_IOMMU_EXT))
+		debugfs_create_file("dma_owner", 0400, dir, NULL, &iommu_dma_owner_fops);
 	return 0;
 }
 late_initcall(iommu_ext_debugfs_init);
