@@ -12,6 +12,8 @@
 
 #[cfg(CONFIG_IOMMU_EXT)]
 pub mod dma_owner;
+#[cfg(all(CONFIG_IOMMU_EXT, CONFIG_IOMMU_DMA_OWNER_KUNIT_TEST))]
+mod dma_owner_kunit;
 pub mod ioasid;
 #[cfg(CONFIG_IOASID_KUNIT_TEST)]
 mod ioasid_kunit;
