@@ -15,6 +15,7 @@
 
 #define IOMMU_EXT_TEST_IOASID		0xe0
 #define IOMMU_EXT_TEST_PASID_TESTDEV	0xe1
+#define IOMMU_EXT_TEST_DMA_OWNER	0xe2
 
 /*
  * IOASID allocator. IDs that an open file holds are freed when it is closed.
@@ -465,5 +466,86 @@ struct ptd_test_regs {
 #define PTD_TEST_SVA_UNBIND	_IO(IOMMU_EXT_TEST_PASID_TESTDEV, 15)
 #define PTD_TEST_RESET		_IO(IOMMU_EXT_TEST_PASID_TESTDEV, 16) /* by FLR */
 #define PTD_TEST_REGS		_IOW(IOMMU_EXT_TEST_PASID_TESTDEV, 17, struct ptd_test_regs)
+
+/* DMA ownership, through devices bound to iommu_ext_managed or iommu_ext_plain. */
+
+#define DMA_OWNER_TEST_NR_COOKIES	4
+#define DMA_OWNER_TEST_BUF_SIZE		0x10000
+
+enum dma_owner_test_how {
+	DMA_OWNER_TEST_BY_DEVICE,	/* iommu_attach_device() */
+	DMA_OWNER_TEST_BY_GROUP,	/* iommu_attach_group() */
+	DMA_OWNER_TEST_BY_PASID,	/* iommu_attach_device_pasid() */
+};
+
+/**
+ * struct dma_owner_test_dev - a device that is bound to one of the drivers
+ * @segment: PCI segment
+ * @bus: its bus
+ * @devfn: device and function, as PCI_DEVFN()
+ */
+struct dma_owner_test_dev {
+	__u32 segment;
+	__u32 bus;
+	__u32 devfn;
+};
+
+/**
+ * struct dma_owner_test_call - set or release the DMA owner
+ * @dev: the device
+ * @owner: enum iommu_dma_owner, or something else
+ * @cookie: 0 for NULL, or which of DMA_OWNER_TEST_NR_COOKIES
+ * @error: out: what setting returned
+ */
+struct dma_owner_test_call {
+	struct dma_owner_test_dev dev;
+	__u32 owner;
+	__u32 cookie;
+	__s32 error;
+};
+
+/**
+ * struct dma_owner_test_attach - attach a domain of the driver's own
+ * @dev: the device
+ * @how: enum dma_owner_test_how
+ * @pasid: for DMA_OWNER_TEST_BY_PASID
+ * @error: out: what attaching returned
+ */
+struct dma_owner_test_attach {
+	struct dma_owner_test_dev dev;
+	__u32 how;
+	__u32 pasid;
+	__s32 error;
+};
+
+/**
+ * struct dma_owner_test_fill - let a pasid-testdev write to memory of the DMA API
+ * @dev: the device
+ * @len: bytes, at most DMA_OWNER_TEST_BUF_SIZE
+ * @delay_us: pause before each step
+ * @status: out: PTD_ST_*
+ * @moved: out: bytes that the device has written
+ * @changed: out: bytes of the whole buffer that have changed
+ */
+struct dma_owner_test_fill {
+	struct dma_owner_test_dev dev;
+	__u32 len;
+	__u32 delay_us;
+	__u32 status;
+	__u32 moved;
+	__u32 changed;
+};
+
+#define DMA_OWNER_TEST_CLAIM	_IOWR(IOMMU_EXT_TEST_DMA_OWNER, 0, struct dma_owner_test_call)
+#define DMA_OWNER_TEST_RELEASE	_IOW(IOMMU_EXT_TEST_DMA_OWNER, 1, struct dma_owner_test_call)
+/* The claims stay when the driver is unbound, until the file is closed */
+#define DMA_OWNER_TEST_KEEP	_IOW(IOMMU_EXT_TEST_DMA_OWNER, 2, struct dma_owner_test_dev)
+#define DMA_OWNER_TEST_ATTACH	_IOWR(IOMMU_EXT_TEST_DMA_OWNER, 3, struct dma_owner_test_attach)
+#define DMA_OWNER_TEST_DETACH	_IOW(IOMMU_EXT_TEST_DMA_OWNER, 4, struct dma_owner_test_dev)
+#define DMA_OWNER_TEST_FILL	_IOW(IOMMU_EXT_TEST_DMA_OWNER, 5, struct dma_owner_test_fill)
+#define DMA_OWNER_TEST_FILLED	_IOWR(IOMMU_EXT_TEST_DMA_OWNER, 6, struct dma_owner_test_fill)
+/* pci_dev_reset_iommu_prepare() and _done() */
+#define DMA_OWNER_TEST_RESET_BEGIN _IOW(IOMMU_EXT_TEST_DMA_OWNER, 7, struct dma_owner_test_dev)
+#define DMA_OWNER_TEST_RESET_END _IOW(IOMMU_EXT_TEST_DMA_OWNER, 8, struct dma_owner_test_dev)
 
 #endif /* _IOMMU_EXT_TEST_H */

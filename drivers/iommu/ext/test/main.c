@@ -13,6 +13,7 @@
 static const struct ext_test_group *const groups[] = {
 	&ext_test_ioasid,
 	&ext_test_pasid_testdev,
+	&ext_test_dma_owner,
 };
 
 struct ext_test_file {
