@@ -1,0 +1,406 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Userspace that drives a device: VFIO's group interface and iommufd, from the
+ * claim of DMA ownership to data in its memory, and drivers of the kernel that
+ * are kept apart from it.
+ *
+ * profiles: first-stage second-stage
+ */
+#include <sys/mman.h>
+
+#include <linux/iommufd.h>
+#include <linux/vfio.h>
+
+#include "dma_owner_util.h"
+#include "../kselftest_harness.h"
+
+#define SIZE		0x4000
+#define IOVA		0x100000	/* within the 28 bits of edu */
+#define PATTERN		0xc001d00dc001d00dull
+
+/* A device that userspace has, by either way */
+struct user {
+	int container, group;		/* by the group interface */
+	int iommufd, ioas;		/* by iommufd */
+	int device;
+	void *memory;
+	uint32_t *bar;
+	size_t bar_size;
+};
+
+static const struct user no_user = {
+	.container = -1, .group = -1, .iommufd = -1, .device = -1,
+};
+
+static void user_close(struct user *user)
+{
+	if (user->bar)
+		munmap(user->bar, user->bar_size);
+	if (user->device >= 0)
+		close(user->device);
+	if (user->group >= 0)
+		close(user->group);
+	if (user->container >= 0)
+		close(user->container);
+	if (user->iommufd >= 0)
+		close(user->iommufd);
+	if (user->memory)
+		munmap(user->memory, SIZE);
+	*user = no_user;
+}
+
+static int user_memory(struct user *user)
+{
+	user->memory = mmap(NULL, SIZE, PROT_READ | PROT_WRITE,
+			    MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
+	if (user->memory == MAP_FAILED) {
+		user->memory = NULL;
+		return -ENOMEM;
+	}
+	return 0;
+}
+
+/* Everything up to a mapped buffer; what goes wrong is the result */
+static int group_open(struct user *user, const struct pci *pci)
+{
+	struct vfio_iommu_type1_dma_map map = {
+		.argsz = sizeof(map),
+		.flags = VFIO_DMA_MAP_FLAG_READ | VFIO_DMA_MAP_FLAG_WRITE,
+		.iova = IOVA,
+		.size = SIZE,
+	};
+	char path[64];
+
+	*user = no_user;
+	if (user_memory(user))
+		return -ENOMEM;
+	map.vaddr = (uintptr_t)user->memory;
+	snprintf(path, sizeof(path), "/dev/vfio/%d", pci->group);
+	user->container = open("/dev/vfio/vfio", O_RDWR | O_CLOEXEC);
+	user->group = open(path, O_RDWR | O_CLOEXEC);
+	if (user->container < 0 || user->group < 0)
+		return -errno;
+	if (ioctl(user->group, VFIO_GROUP_SET_CONTAINER, &user->container) ||
+	    ioctl(user->container, VFIO_SET_IOMMU, VFIO_TYPE1v2_IOMMU) ||
+	    ioctl(user->container, VFIO_IOMMU_MAP_DMA, &map))
+		return -errno;
+	user->device = ioctl(user->group, VFIO_GROUP_GET_DEVICE_FD, pci->name);
+	return user->device < 0 ? -errno : 0;
+}
+
+static int cdev_open(const struct pci *pci)
+{
+	char path[PATH_MAX];
+	struct dirent *entry;
+	int fd = -1;
+	DIR *dir;
+
+	snprintf(path, sizeof(path), PCI_DEVICES "/%s/vfio-dev", pci->name);
+	dir = opendir(path);
+	while (dir && fd < 0 && (entry = readdir(dir))) {
+		if (strncmp(entry->d_name, "vfio", 4))
+			continue;
+		snprintf(path, sizeof(path), "/dev/vfio/devices/%s", entry->d_name);
+		fd = open(path, O_RDWR | O_CLOEXEC);
+	}
+	if (dir)
+		closedir(dir);
+	return fd;
+}
+
+static int iommufd_bind(struct user *user, const struct pci *pci)
+{
+	struct vfio_device_bind_iommufd bind = { .argsz = sizeof(bind) };
+
+	*user = no_user;
+	if (user_memory(user))
+		return -ENOMEM;
+	user->iommufd = open("/dev/iommu", O_RDWR | O_CLOEXEC);
+	user->device = cdev_open(pci);
+	if (user->iommufd < 0 || user->device < 0)
+		return -ENODEV;
+	bind.iommufd = user->iommufd;
+	return test_ioctl(user->device, VFIO_DEVICE_BIND_IOMMUFD, &bind);
+}
+
+static int iommufd_open(struct user *user, const struct pci *pci)
+{
+	struct vfio_device_attach_iommufd_pt attach = { .argsz = sizeof(attach) };
+	struct iommu_ioas_alloc alloc = { .size = sizeof(alloc) };
+	struct iommu_ioas_map map = {
+		.size = sizeof(map),
+		.flags = IOMMU_IOAS_MAP_FIXED_IOVA | IOMMU_IOAS_MAP_WRITEABLE |
+			 IOMMU_IOAS_MAP_READABLE,
+		.length = SIZE,
+		.iova = IOVA,
+	};
+	int ret = iommufd_bind(user, pci);
+
+	if (ret)
+		return ret;
+	if (ioctl(user->iommufd, IOMMU_IOAS_ALLOC, &alloc))
+		return -errno;
+	user->ioas = alloc.out_ioas_id;
+	map.ioas_id = user->ioas;
+	map.user_va = (uintptr_t)user->memory;
+	attach.pt_id = user->ioas;
+	if (ioctl(user->iommufd, IOMMU_IOAS_MAP, &map) ||
+	    ioctl(user->device, VFIO_DEVICE_ATTACH_IOMMUFD_PT, &attach))
+		return -errno;
+	return 0;
+}
+
+/* BAR 0, and the right to do DMA */
+static int user_start(struct user *user)
+{
+	struct vfio_region_info info = {
+		.argsz = sizeof(info), .index = VFIO_PCI_CONFIG_REGION_INDEX,
+	};
+	uint16_t command;
+	off_t at;
+
+	if (ioctl(user->device, VFIO_DEVICE_GET_REGION_INFO, &info))
+		return -errno;
+	at = info.offset + PCI_COMMAND;
+	if (pread(user->device, &command, 2, at) != 2)
+		return -EIO;
+	command |= PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER;
+	if (pwrite(user->device, &command, 2, at) != 2)
+		return -EIO;
+
+	info = (struct vfio_region_info){
+		.argsz = sizeof(info), .index = VFIO_PCI_BAR0_REGION_INDEX,
+	};
+	if (ioctl(user->device, VFIO_DEVICE_GET_REGION_INFO, &info))
+		return -errno;
+	user->bar_size = info.size;
+	user->bar = mmap(NULL, info.size, PROT_READ | PROT_WRITE, MAP_SHARED,
+			 user->device, info.offset);
+	if (user->bar == MAP_FAILED) {
+		user->bar = NULL;
+		return -errno;
+	}
+	return 0;
+}
+
+static uint32_t get32(struct user *user, uint32_t offset)
+{
+	return __atomic_load_n(&user->bar[offset / 4], __ATOMIC_SEQ_CST);
+}
+
+static void put32(struct user *user, uint32_t offset, uint32_t value)
+{
+	__atomic_store_n(&user->bar[offset / 4], value, __ATOMIC_SEQ_CST);
+}
+
+static void put64(struct user *user, uint32_t offset, uint64_t value)
+{
+	__atomic_store_n((uint64_t *)&user->bar[offset / 4], value, __ATOMIC_SEQ_CST);
+}
+
+/* A pasid-testdev fills memory; its status */
+static uint32_t ptd_fill(struct user *user, uint64_t iova)
+{
+	long long end = now_ms() + 20000;
+	uint32_t slot = PTD_SLOT(0, 0);
+	uint32_t status;
+
+	put64(user, slot + PTD_D_DST, iova);
+	put64(user, slot + PTD_D_PATTERN, PATTERN);
+	put32(user, slot + PTD_D_LEN, SIZE);
+	put32(user, slot + PTD_D_DELAY_US, 0);
+	put32(user, slot + PTD_D_CTRL, PTD_OP_FILL);
+	put32(user, PTD_QUEUE(0) + PTD_Q_DOORBELL, 0);
+	do {
+		usleep(1000);
+		status = get32(user, slot + PTD_D_STATUS);
+	} while ((status == PTD_ST_QUEUED || status == PTD_ST_RUNNING) && now_ms() < end);
+	return status;
+}
+
+static bool memory_is(struct user *user, size_t from, size_t to, uint64_t value)
+{
+	uint64_t *words = user->memory;
+
+	for (; from < to; from += 8)
+		if (words[from / 8] != value)
+			return false;
+	return true;
+}
+
+/* The edu device copies up to 4 KiB, to and from memory of its own */
+static bool edu_dma(struct user *user, uint64_t src, uint64_t dst, uint32_t command)
+{
+	long long end = now_ms() + 20000;
+
+	put64(user, 0x80, src);
+	put64(user, 0x88, dst);
+	put64(user, 0x90, 4096);
+	put64(user, 0x98, command | 1);
+	while (get32(user, 0x98) & 1) {
+		if (now_ms() > end)
+			return false;
+		usleep(1000);
+	}
+	return true;
+}
+
+FIXTURE(vfio)
+{
+	int fd;
+	struct pci one;
+	struct pci pair[2];
+	struct user user;
+};
+
+FIXTURE_VARIANT(vfio)
+{
+	int (*open)(struct user *user, const struct pci *pci);
+	bool whole;
+};
+
+FIXTURE_VARIANT_ADD(vfio, group)
+{
+	.open = group_open,
+	.whole = true,
+};
+
+FIXTURE_VARIANT_ADD(vfio, iommufd)
+{
+	.open = iommufd_open,
+};
+
+FIXTURE_SETUP(vfio)
+{
+	self->user = no_user;
+	self->fd = open_test_device();
+	ASSERT_LE(0, self->fd);
+	ASSERT_TRUE(find_single(&self->one));
+	ASSERT_TRUE(find_pair(self->pair));
+	ASSERT_EQ(0, pci_bind(&self->one, DRIVER_VFIO));
+	ASSERT_EQ(0, pci_bind(&self->pair[0], DRIVER_VFIO));
+	ASSERT_EQ(0, pci_bind(&self->pair[1], DRIVER_MANAGED));
+}
+
+FIXTURE_TEARDOWN(vfio)
+{
+	user_close(&self->user);
+	EXPECT_EQ(0, close(self->fd));
+	EXPECT_EQ(0, pci_restore(&self->one));
+	EXPECT_EQ(0, pci_restore(&self->pair[0]));
+	EXPECT_EQ(0, pci_restore(&self->pair[1]));
+	EXPECT_TRUE(owner_is(&self->one, "dma-api", 1, 1));
+	EXPECT_TRUE(owner_is(&self->pair[0], "dma-api", 2, 1));
+}
+
+/* Memory in, data out */
+TEST_F(vfio, dma)
+{
+	struct shown shown;
+
+	EXPECT_TRUE(owner_is(&self->one, "none", 0, 0));
+	ASSERT_EQ(0, variant->open(&self->user, &self->one));
+	ASSERT_EQ(0, user_start(&self->user));
+	EXPECT_TRUE(owner_is(&self->one, "private-domain-user", 1, !variant->whole));
+	EXPECT_TRUE(show_owner(&self->one, &shown));
+	EXPECT_EQ(variant->whole, shown.whole);
+
+	EXPECT_EQ(PTD_ST_OK, ptd_fill(&self->user, IOVA));
+	EXPECT_TRUE(memory_is(&self->user, 0, SIZE, PATTERN));
+	EXPECT_EQ(PTD_ST_WRITE_FAULT, ptd_fill(&self->user, IOVA + SIZE));
+	EXPECT_EQ(PTD_ST_WRITE_FAULT, ptd_fill(&self->user, 0));
+
+	user_close(&self->user);
+	EXPECT_TRUE(owner_is(&self->one, "none", 0, 0));
+
+	/* And the kernel has the device again */
+	ASSERT_EQ(0, pci_bind(&self->one, DRIVER_PLAIN));
+	EXPECT_TRUE(dma_works(self->fd, &self->one));
+}
+
+TEST_F(vfio, edu)
+{
+	struct pci list[MAX_PCI];
+	int nr = pci_list(list), i;
+
+	for (i = 0; i < nr && !is_edu(&list[i]); i++)
+		;
+	ASSERT_LT(i, nr);
+	ASSERT_EQ(0, pci_bind(&list[i], DRIVER_VFIO));
+	ASSERT_EQ(0, variant->open(&self->user, &list[i]));
+	ASSERT_EQ(0, user_start(&self->user));
+
+	memset(self->user.memory, 0xa5, 4096);
+	EXPECT_TRUE(edu_dma(&self->user, IOVA, 0x40000, 0));
+	EXPECT_TRUE(edu_dma(&self->user, 0x40000, IOVA + 4096, 2));
+	EXPECT_TRUE(memory_is(&self->user, 4096, 8192, 0xa5a5a5a5a5a5a5a5ull));
+	EXPECT_TRUE(memory_is(&self->user, 8192, SIZE, 0));
+	user_close(&self->user);
+	pci_restore(&list[i]);
+}
+
+/* A driver of the kernel on one device keeps userspace from the other */
+TEST_F(vfio, sibling_has_a_driver)
+{
+	ASSERT_EQ(0, pci_bind(&self->pair[1], DRIVER_PLAIN));
+	EXPECT_EQ(-EPERM, variant->open(&self->user, &self->pair[0]));
+	user_close(&self->user);
+	EXPECT_TRUE(owner_is(&self->pair[1], "dma-api", 1, 1));
+	EXPECT_TRUE(dma_works(self->fd, &self->pair[1]));
+
+	ASSERT_EQ(0, pci_unbind(&self->pair[1]));
+	EXPECT_EQ(0, variant->open(&self->user, &self->pair[0]));
+}
+
+/* And the other way round */
+TEST_F(vfio, sibling_gets_a_driver)
+{
+	ASSERT_EQ(0, variant->open(&self->user, &self->pair[0]));
+	EXPECT_EQ(-EBUSY, pci_bind(&self->pair[1], DRIVER_PLAIN));
+	EXPECT_EQ(0, pci_bind(&self->pair[1], DRIVER_MANAGED));
+	EXPECT_TRUE(dma_is_blocked(self->fd, &self->pair[1]));
+	EXPECT_EQ(-EBUSY, claim(self->fd, &self->pair[1], OWNER_USER, 1));
+	EXPECT_EQ(-EBUSY, claim(self->fd, &self->pair[1], OWNER_DMA_API, 0));
+	user_close(&self->user);
+	EXPECT_EQ(0, pci_bind(&self->pair[1], DRIVER_PLAIN));
+	EXPECT_TRUE(dma_works(self->fd, &self->pair[1]));
+}
+
+/* A driver that does no DMA by itself is no obstacle, unless it claims */
+TEST_F(vfio, sibling_manages_dma)
+{
+	EXPECT_EQ(0, variant->open(&self->user, &self->pair[0]));
+	user_close(&self->user);
+	ASSERT_EQ(0, claim(self->fd, &self->pair[1], OWNER_PRIVATE, 1));
+	EXPECT_EQ(-EPERM, variant->open(&self->user, &self->pair[0]));
+	user_close(&self->user);
+	EXPECT_EQ(0, release(self->fd, &self->pair[1], OWNER_PRIVATE));
+	EXPECT_EQ(0, variant->open(&self->user, &self->pair[0]));
+}
+
+/* Two users of one group, whichever way they came, are two owners */
+TEST_F(vfio, second_user)
+{
+	struct user second;
+
+	ASSERT_EQ(0, pci_bind(&self->pair[1], DRIVER_VFIO));
+	ASSERT_EQ(0, variant->open(&self->user, &self->pair[0]));
+	/* VFIO itself does not mix its two interfaces in a group */
+	EXPECT_EQ(variant->whole ? -EBUSY : -EPERM, iommufd_bind(&second, &self->pair[1]));
+	user_close(&second);
+	user_close(&self->user);
+	EXPECT_EQ(0, iommufd_bind(&second, &self->pair[1]));
+	user_close(&second);
+}
+
+/* With a domain attached and no owner it is no conflict of owners */
+TEST_F(vfio, domain_attached)
+{
+	ASSERT_EQ(0, attach(self->fd, &self->pair[1], DMA_OWNER_TEST_BY_GROUP));
+	EXPECT_EQ(-EBUSY, variant->open(&self->user, &self->pair[0]));
+	user_close(&self->user);
+	EXPECT_EQ(0, detach(self->fd, &self->pair[1]));
+	EXPECT_EQ(0, variant->open(&self->user, &self->pair[0]));
+}
+
+TEST_HARNESS_MAIN
