@@ -66,6 +66,13 @@ fn programs(folder: &Path, known: &[&str]) -> Result<Vec<Program>> {
     Ok(found)
 }
 
+/// Whether a program is a capability's: `dma_owner` has dma_owner and dma_owner_vfio.
+fn belongs(program: &str, capability: &str) -> bool {
+    program
+        .strip_prefix(capability)
+        .is_some_and(|rest| rest.is_empty() || rest.starts_with('_'))
+}
+
 pub fn run(lab: &mut Lab, ledger: &mut Ledger, selection: &Selection) -> Result<()> {
     let known: Vec<String> = lab
         .profiles
@@ -83,7 +90,12 @@ pub fn run(lab: &mut Lab, ledger: &mut Ledger, selection: &Selection) -> Result<
             .iter()
             .filter(|program| program.profiles.iter().any(|name| name == profile))
             .map(|program| program.name.as_str())
-            .filter(|name| selected(&selection.programs, name))
+            .filter(|name| {
+                selection
+                    .programs
+                    .as_ref()
+                    .is_none_or(|list| list.iter().any(|item| belongs(name, item)))
+            })
             .collect();
         if names.is_empty() {
             continue;
@@ -118,6 +130,14 @@ mod tests {
         assert_eq!(head(" * profiles: a b"), Some(vec!["a".into(), "b".into()]));
         assert_eq!(head(" * profiles: none"), Some(vec![]));
         assert_eq!(head(" * nothing"), None);
+    }
+
+    #[test]
+    fn a_capability_may_have_several_programs() {
+        assert!(belongs("dma_owner", "dma_owner"));
+        assert!(belongs("dma_owner_vfio", "dma_owner"));
+        assert!(!belongs("dma_ownership", "dma_owner"));
+        assert!(!belongs("ioasid", "dma_owner"));
     }
 
     #[test]
