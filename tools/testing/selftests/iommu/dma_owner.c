@@ -222,7 +222,7 @@ TEST_F(owner, function_level_reset)
 static int fail_block(bool fail)
 {
 	static const char dir[] = "/sys/kernel/debug/fail_function/";
-	char path[256], error[16];
+	char path[256], error[32];
 	int ret;
 
 	if (!fail) {
@@ -232,7 +232,8 @@ static int fail_block(bool fail)
 	snprintf(path, sizeof(path), "%sinject", dir);
 	ret = write_file(path, "iommu_group_block_dma");
 	snprintf(path, sizeof(path), "%siommu_group_block_dma/retval", dir);
-	snprintf(error, sizeof(error), "%d", -EIO);
+	/* The file takes no sign */
+	snprintf(error, sizeof(error), "%#llx", -(unsigned long long)EIO);
 	ret = ret ?: write_file(path, error);
 	snprintf(path, sizeof(path), "%sprobability", dir);
 	ret = ret ?: write_file(path, "100");

@@ -140,7 +140,16 @@ close:
 
 /* The PASID test device */
 
-/* All that are there; returns how many */
+static inline int ptd_compare(const void *a, const void *b)
+{
+	const struct ptd_test_info *l = a, *r = b;
+	uint64_t left = (uint64_t)l->segment << 16 | l->bus << 8 | l->devfn;
+	uint64_t right = (uint64_t)r->segment << 16 | r->bus << 8 | r->devfn;
+
+	return (left > right) - (left < right);
+}
+
+/* All that are there, in the order of their addresses; returns how many */
 static inline int ptd_list(int fd, struct ptd_test_info *infos, int max)
 {
 	int nr;
@@ -150,6 +159,7 @@ static inline int ptd_list(int fd, struct ptd_test_info *infos, int max)
 		if (ioctl(fd, PTD_TEST_INFO, &infos[nr]))
 			break;
 	}
+	qsort(infos, nr, sizeof(*infos), ptd_compare);
 	return nr;
 }
 
