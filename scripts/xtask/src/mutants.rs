@@ -10,7 +10,7 @@ use crate::ctx::Ctx;
 use crate::ktap::Outcome;
 use crate::lab::Lab;
 use crate::results::{Record, Totals};
-use crate::suites::{self, Selection};
+use crate::suites::{self, Selection, Text};
 use anyhow::{bail, Context, Result};
 use regex::Regex;
 use serde::Deserialize;
@@ -75,26 +75,12 @@ fn parse(name: &str, text: &str) -> Result<Mutant> {
 }
 
 fn read(ctx: &Ctx, only: Option<&str>) -> Result<Vec<Mutant>> {
-    let folder = ctx.repo.join(FOLDER);
     let mut mutants = Vec::new();
-    for entry in
-        fs::read_dir(&folder).with_context(|| format!("cannot read {}", folder.display()))?
-    {
-        let path = entry?.path();
-        if path.extension().is_none_or(|extension| extension != "toml") {
-            continue;
-        }
-        let name = path
-            .file_stem()
-            .unwrap_or_default()
-            .to_string_lossy()
-            .into_owned();
-        let text = fs::read_to_string(&path)?;
+    for Text { name, path, text } in suites::texts(&ctx.repo.join(FOLDER), "toml")? {
         let mutant =
             parse(&name, &text).with_context(|| format!("{} is not understood", path.display()))?;
         mutants.push(mutant);
     }
-    mutants.sort_by(|a, b| a.name.cmp(&b.name));
     let Some(only) = only else {
         return Ok(mutants);
     };

@@ -13,7 +13,8 @@ use crate::guest::Record as GuestRecord;
 use crate::ktap::{self, Outcome};
 use crate::lab::Lab;
 use crate::results::{self, Extent, Ledger, Record, Skips, Source, Totals};
-use anyhow::{bail, Result};
+use anyhow::{bail, Context, Result};
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Instant;
@@ -395,6 +396,34 @@ pub fn files(ctx: &Ctx) -> Result<Vec<PathBuf>> {
     Ok(files)
 }
 
+/// A text file of a folder.
+pub struct Text {
+    /// Without folder and extension.
+    pub name: String,
+    pub path: PathBuf,
+    pub text: String,
+}
+
+/// The files of a folder with this extension, in the order of their names.
+pub fn texts(folder: &Path, extension: &str) -> Result<Vec<Text>> {
+    let unread = |path: &Path| format!("cannot read {}", path.display());
+    let mut texts = Vec::new();
+    for entry in fs::read_dir(folder).with_context(|| unread(folder))? {
+        let path = entry?.path();
+        if !has_extension(&path, &[extension]) {
+            continue;
+        }
+        let name = path.file_stem().unwrap_or_default();
+        texts.push(Text {
+            name: name.to_string_lossy().into_owned(),
+            text: fs::read_to_string(&path).with_context(|| unread(&path))?,
+            path,
+        });
+    }
+    texts.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(texts)
+}
+
 /// Adds the result of a check that either holds or says why not.
 fn check(ledger: &mut Ledger, source: Source, case: &str, result: Result<(), String>) {
     match result {
@@ -406,7 +435,7 @@ fn check(ledger: &mut Ledger, source: Source, case: &str, result: Result<(), Str
 /// The log folder of a suite that runs no guest.
 fn suite_log(lab: &Lab, name: &str) -> Result<PathBuf> {
     let folder = lab.logs();
-    std::fs::create_dir_all(&folder)?;
+    fs::create_dir_all(&folder)?;
     Ok(folder.join(name))
 }
 

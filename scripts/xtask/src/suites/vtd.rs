@@ -1,12 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 //! Our kselftests on emulated VT-d: one guest a profile, which runs all programs that name it.
 
-use super::{account, selected, Selection};
+use super::{account, selected, texts, Selection, Text};
 use crate::kernel::Flavour;
 use crate::lab::Lab;
 use crate::results::Ledger;
-use anyhow::{bail, Context, Result};
-use std::fs;
+use anyhow::{bail, Result};
 use std::path::Path;
 
 /// Where the programs are.
@@ -34,20 +33,8 @@ fn profiles(source: &str) -> Option<Vec<String>> {
 
 fn programs(folder: &Path, known: &[&str]) -> Result<Vec<Program>> {
     let mut found = Vec::new();
-    let files =
-        fs::read_dir(folder).with_context(|| format!("cannot read {}", folder.display()))?;
-    for file in files {
-        let path = file?.path();
-        if !super::has_extension(&path, &["c"]) {
-            continue;
-        }
-        let name = path
-            .file_stem()
-            .unwrap_or_default()
-            .to_string_lossy()
-            .into_owned();
-        let source = fs::read_to_string(&path)?;
-        let Some(profiles) = profiles(&source) else {
+    for Text { name, path, text } in texts(folder, "c")? {
+        let Some(profiles) = profiles(&text) else {
             bail!(
                 "{} does not name the profiles that it runs in. Its head comment needs a line \
                  \" * profiles: NAME ...\" (or \"none\", if it is no test).",
@@ -62,7 +49,6 @@ fn programs(folder: &Path, known: &[&str]) -> Result<Vec<Program>> {
         }
         found.push(Program { name, profiles });
     }
-    found.sort_by(|a, b| a.name.cmp(&b.name));
     Ok(found)
 }
 
@@ -123,6 +109,7 @@ pub fn run(lab: &mut Lab, ledger: &mut Ledger, selection: &Selection) -> Result<
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs;
 
     #[test]
     fn profiles_of_a_source() {
