@@ -29,7 +29,8 @@ struct Mutant {
     /// What is wrong with it.
     why: String,
     change: Vec<Change>,
-    /// Patterns of result names; each has to match a failure.
+    /// Patterns of result names; each has to match a failed test. What went wrong with the run
+    /// itself, which any change could break, counts where it is named in full.
     caught_by: Vec<String>,
 }
 
@@ -182,16 +183,17 @@ fn matches(pattern: &str, name: &str) -> bool {
     Regex::new(&format!("^{}$", pattern.join(".*"))).is_ok_and(|regex| regex.is_match(name))
 }
 
+/// Whether a result is the failure that a pattern asks for.
+fn catches(pattern: &str, record: &Record) -> bool {
+    let name = record.name();
+    record.failed() && (pattern == name || !record.of_the_run && matches(pattern, &name))
+}
+
 /// The patterns that no failure matches.
 fn survived<'a>(patterns: &'a [String], records: &[Record]) -> Vec<&'a str> {
-    let failed: Vec<String> = records
-        .iter()
-        .filter(|record| record.failed())
-        .map(Record::name)
-        .collect();
     patterns
         .iter()
-        .filter(|pattern| !failed.iter().any(|name| matches(pattern, name)))
+        .filter(|pattern| !records.iter().any(|record| catches(pattern, record)))
         .map(String::as_str)
         .collect()
 }
@@ -240,6 +242,7 @@ pub fn run(ctx: &Ctx) -> Result<()> {
             profile: "all".into(),
             test: mutant.name.clone(),
             outcome,
+            of_the_run: false,
             log: ctx.cache.join("log"),
         });
     }
@@ -321,15 +324,19 @@ mod tests {
         assert_eq!(chosen.programs, None);
     }
 
-    #[test]
-    fn every_pattern_needs_a_failure() {
-        let record = |name: &str, outcome| Record {
+    fn record(name: &str, outcome: Outcome) -> Record {
+        Record {
             suite: "host".into(),
             profile: "logic".into(),
             test: name.into(),
             outcome,
+            of_the_run: false,
             log: PathBuf::new(),
-        };
+        }
+    }
+
+    #[test]
+    fn every_pattern_needs_a_failure() {
         let records = [
             record("ioasid.max", Outcome::Failed("x".into())),
             record("ioasid.min", Outcome::Passed),
@@ -342,5 +349,31 @@ mod tests {
             ["host/logic/ioasid.min", "kunit/*/*"]
         );
         assert!(matches("a/*.c", "a/b.c") && !matches("a/*.c", "a/bxc") && !matches("a", "ab"));
+    }
+
+    #[test]
+    fn a_broken_run_catches_only_what_names_it() {
+        let broken = Record {
+            of_the_run: true,
+            ..record("cargo.run", Outcome::Failed("does not build".into()))
+        };
+        for pattern in ["host/logic/*", "*/*/cargo.run", "host/logic/cargo.*"] {
+            assert!(!catches(pattern, &broken), "{pattern}");
+        }
+        assert!(catches("host/logic/cargo.run", &broken));
+        let case = record("cargo.run", Outcome::Failed("x".into()));
+        assert!(catches("host/logic/*", &case));
+    }
+
+    #[test]
+    fn the_checked_in_mutants_apply() {
+        let repo = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+        for Text { path, name, text } in suites::texts(&repo.join(FOLDER), "toml").unwrap() {
+            let mutant = parse(&name, &text).unwrap();
+            for change in mutant.change {
+                let text = fs::read_to_string(repo.join(&change.file)).unwrap();
+                assert!(change.apply(&text).is_ok(), "{}", path.display());
+            }
+        }
     }
 }

@@ -67,6 +67,9 @@ pub struct Record {
     /// `program.case`
     pub test: String,
     pub outcome: Outcome,
+    /// It tells of the run, such as a guest that hung or code that did not build, and is no
+    /// verdict of a test.
+    pub of_the_run: bool,
     pub log: PathBuf,
 }
 
@@ -143,19 +146,25 @@ impl Ledger {
         &self.records
     }
 
-    /// Adds one result.
+    /// Adds the result of a test.
     pub fn add(&mut self, source: Source<'_>, case: &str, outcome: Outcome) {
+        self.push(source, case, outcome, false);
+    }
+
+    /// Adds that something went wrong with the run itself.
+    pub fn fail(&mut self, source: Source<'_>, case: &str, reason: impl Into<String>) {
+        self.push(source, case, Outcome::Failed(reason.into()), true);
+    }
+
+    fn push(&mut self, source: Source<'_>, case: &str, outcome: Outcome, of_the_run: bool) {
         self.records.push(Record {
             suite: source.suite.to_owned(),
             profile: source.profile.to_owned(),
             test: format!("{}.{}", source.program, tidy(source.program, case)),
             outcome,
+            of_the_run,
             log: source.log.to_owned(),
         });
-    }
-
-    pub fn fail(&mut self, source: Source<'_>, case: &str, reason: impl Into<String>) {
-        self.add(source, case, Outcome::Failed(reason.into()));
     }
 
     /// Adds what a program reported; what is wrong with the report itself is one more failure.
@@ -221,6 +230,7 @@ impl Ledger {
         for record in &mut self.records {
             if !names.insert(record.name()) {
                 record.outcome = Outcome::Failed("a second result of this name".into());
+                record.of_the_run = true;
             }
         }
     }
@@ -242,6 +252,7 @@ impl Ledger {
                 profile: "every".into(),
                 test: test.to_owned(),
                 outcome: Outcome::Failed("skipped in every profile".into()),
+                of_the_run: true,
                 log: log.to_owned(),
             })
             .collect()
@@ -264,6 +275,7 @@ impl Ledger {
                     profile,
                     test,
                     outcome: Outcome::Failed("listed as skipped, but there is no such test".into()),
+                    of_the_run: true,
                     log: log.to_owned(),
                 });
             }
