@@ -277,7 +277,7 @@ fn warnings(f: impl FnOnce()) -> c_int {
     }
 }
 
-#[kunit_tests(iommu_dma_owner)]
+#[kunit_tests(iommu_ext_dma_owner)]
 mod tests {
     use super::*;
 

@@ -26,7 +26,7 @@ static struct kunit_case dma_owner_stubs_cases[] = {
 };
 
 static struct kunit_suite dma_owner_stubs_suite = {
-	.name = "iommu_dma_owner_stubs",
+	.name = "iommu_ext_dma_owner_stubs",
 	.test_cases = dma_owner_stubs_cases,
 };
 
