@@ -2,6 +2,7 @@
 //! The cache: one run at a time, and nothing appears in it before it is whole.
 
 use crate::ctx::Ctx;
+use crate::step::Step;
 use anyhow::{bail, Context, Result};
 use nix::fcntl::{Flock, FlockArg};
 use sha2::{Digest, Sha256};
@@ -10,6 +11,7 @@ use std::io::Write;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 /// What a cold run of everything needs, in GiB.
 const NEEDED: u64 = 12;
@@ -102,6 +104,18 @@ pub fn scratch(ctx: &Ctx, name: &str) -> Result<PathBuf> {
     let path = ctx.cache.join("tmp").join(name);
     remove(&path)?;
     Ok(path)
+}
+
+/// Begins a variant's build as a copy of the plain one, if there is one.
+pub fn seed(ctx: &Ctx, step: &mut Step, plain: &Path, build: &Path) -> Result<()> {
+    if build.is_dir() || !plain.is_dir() {
+        return Ok(());
+    }
+    step.note("copying the plain build");
+    let tmp = scratch(ctx, "build")?;
+    let mut copy = Command::new("cp");
+    step.run(copy.args(["-a", "--reflink=auto"]).arg(plain).arg(&tmp))?;
+    fs::rename(&tmp, build).with_context(|| format!("cannot create {}", build.display()))
 }
 
 /// Gives something finished its name, in one move, after it has reached the disk.

@@ -123,13 +123,7 @@ pub fn build(ctx: &Ctx, flavour: Flavour) -> Result<KernelBuild> {
         let hint = "read the first error in the log; a build that goes wrong in files of the series means that \
                     they do not fit this kernel. The next run goes on where this one ended.";
         ctx.step(&name, hint, |step| {
-            if !build.is_dir() && plain.is_dir() {
-                step.note("copying the plain build");
-                let tmp = cache::scratch(ctx, "build")?;
-                let mut copy = Command::new("cp");
-                step.run(copy.args(["-a", "--reflink=auto"]).arg(&plain).arg(&tmp))?;
-                fs::rename(&tmp, &build)?;
-            }
+            cache::seed(ctx, step, &plain, &build)?;
             fs::create_dir_all(&build)?;
             cache::remove(&stamp)?;
             compile(ctx, step, &root, &tree, &build, &fragments)?;

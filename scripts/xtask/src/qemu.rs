@@ -123,15 +123,6 @@ pub fn build(ctx: &Ctx, target: Target) -> Result<QemuBuild> {
     let root = root::prepare(ctx)?;
     let source = source::qemu(ctx, &root)?;
     let arch = target.arch();
-    let name = format!("{}-{arch}", source.key);
-    let tree = ctx.cache.join("tree").join(&name);
-    let build = ctx.cache.join("build").join(&name);
-    let qemu = QemuBuild {
-        binary: build.join(format!("qemu-system-{arch}")),
-        acpi: build.join("acpi"),
-        build: build.clone(),
-        root: root.clone(),
-    };
     let hint = "read the first error in the log; edits are in tools/qemu/edits.toml, our files in \
                 tools/qemu/overlay.";
 
@@ -144,14 +135,33 @@ pub fn build(ctx: &Ctx, target: Target) -> Result<QemuBuild> {
         .iter()
         .flat_map(|(path, content)| [path.as_bytes(), content]);
     let key = cache::hash(parts.chain([configured.as_bytes(), tables.as_bytes()]));
-    let stamp = build.join(".xtask-built");
-    if cache::is_stamped(&stamp, &key) {
+
+    // A variant that changes nothing here uses the plain build.
+    let (trees, builds) = (ctx.cache.join("tree"), ctx.cache.join("build"));
+    let stamp_of = |name: &str| builds.join(name).join(".xtask-built");
+    let plain = format!("{}-{arch}", source.key);
+    let own = format!("{plain}{}", ctx.suffix);
+    let name = [&plain, &own]
+        .into_iter()
+        .find(|name| cache::is_stamped(&stamp_of(name), &key));
+    let is_built = name.is_some();
+    let name = name.unwrap_or(&own);
+    let (tree, build, stamp) = (trees.join(name), builds.join(name), stamp_of(name));
+    let qemu = QemuBuild {
+        binary: build.join(format!("qemu-system-{arch}")),
+        acpi: build.join("acpi"),
+        build: build.clone(),
+        root: root.clone(),
+    };
+    if is_built {
         return Ok(qemu);
     }
 
-    ctx.step(&format!("qemu {arch}"), hint, |step| {
-        cache::remove(&stamp)?;
+    ctx.step(&format!("qemu {arch}{}", ctx.suffix), hint, |step| {
         step.note("patching");
+        tree::seed(&trees.join(&plain), &tree)?;
+        cache::seed(ctx, step, &builds.join(&plain), &build)?;
+        cache::remove(&stamp)?;
         tree::settle(&source.dir, &changes, &tree)?;
         let sandbox = |dir: &Path| {
             Sandbox::new(ctx, &root)

@@ -147,15 +147,8 @@ pub fn patched(ctx: &Ctx, root: &Root) -> Result<Tree> {
             |step| {
                 let changes = changes(ctx, root, step, &source)?;
                 cache::remove(&stamp)?;
-                if !ctx.suffix.is_empty() && !dir.exists() {
-                    // A variant begins as the plain tree, whose files have the age of its builds.
-                    let plain = trees.join(&source.key);
-                    if plain.is_dir() {
-                        step.note("linking");
-                        settle(&plain, &Changes::new(), &dir)?;
-                    }
-                }
                 step.note("writing");
+                seed(&trees.join(&source.key), &dir)?;
                 settle(&source.dir, &changes, &dir)?;
                 let kconfig = changes.iter().filter(|(path, _)| path.contains("Kconfig"));
                 let kconfig = kconfig.flat_map(|(path, text)| [path.as_bytes(), text]);
@@ -171,6 +164,14 @@ pub fn patched(ctx: &Ctx, root: &Root) -> Result<Tree> {
         key,
         kconfig: fs::read_to_string(kconfig_stamp)?,
     })
+}
+
+/// Begins a variant as the plain tree, if there is one: its files have the age of the plain builds.
+pub fn seed(plain: &Path, dir: &Path) -> Result<()> {
+    if plain.is_dir() && !dir.exists() {
+        settle(plain, &Changes::new(), dir)?;
+    }
+    Ok(())
 }
 
 /// Makes `dir` the source plus the changes, touching only what differs.
