@@ -60,6 +60,8 @@ pub struct KernelBuild {
     pub release: String,
     /// Such as "7.3".
     pub series: String,
+    /// Changes when anything does that it was built from.
+    pub key: String,
 }
 
 /// The environment of a kernel build: the tree at /src, the build folder at /build, always there,
@@ -139,6 +141,7 @@ pub fn build(ctx: &Ctx, flavour: Flavour) -> Result<KernelBuild> {
         release: release.trim().to_owned(),
         series: tree.source.series,
         build,
+        key,
     })
 }
 

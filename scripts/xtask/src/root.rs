@@ -46,13 +46,26 @@ const COMPILERS: [&str; 14] = [
     "rust",
 ];
 
+/// Where this tool says how something is built.
+const RECIPES: [&str; 9] = [
+    include_str!("cdecl.rs"),
+    include_str!("cocci.rs"),
+    include_str!("edits.rs"),
+    include_str!("kconfig.rs"),
+    include_str!("kernel.rs"),
+    include_str!("qemu.rs"),
+    include_str!("sandbox.rs"),
+    include_str!("selftests.rs"),
+    include_str!("tree.rs"),
+];
+
 const NETWORK: &str = "check that the Debian mirror can be reached (the log names it; MIRROR=url \
                        chooses another, http_proxy is honoured), then run the same command again.";
 
 #[derive(Clone, Debug)]
 pub struct Root {
     pub dir: PathBuf,
-    /// Names the versions of what compiles: other output is possible when it changes.
+    /// Names what compiles, its versions and our recipes: other output is possible when it changes.
     pub key: String,
 }
 
@@ -347,7 +360,8 @@ impl Root {
         let status = fs::read_to_string(dir.join("var/lib/dpkg/status"));
         let status =
             status.context("the toolchain root is damaged; remove it and run this again")?;
-        let key = cache::hash(compilers(&status));
+        let recipes = RECIPES.into_iter().map(str::to_owned);
+        let key = cache::hash(compilers(&status).into_iter().chain(recipes));
         Ok(Root { dir, key })
     }
 

@@ -114,8 +114,12 @@ fn changes(ctx: &Ctx, root: &Root, step: &mut Step, source: &Source) -> Result<C
 }
 
 /// Names everything that the patched tree is made of.
-fn key(ctx: &Ctx, source: &Source) -> Result<String> {
-    let mut inputs = vec![source.dir.display().to_string(), source.generation.clone()];
+fn key(ctx: &Ctx, root: &Root, source: &Source) -> Result<String> {
+    let mut inputs = vec![
+        source.dir.display().to_string(),
+        source.generation.clone(),
+        root.key.clone(),
+    ];
     for (path, from) in overlay(&ctx.repo)? {
         inputs.push(path);
         inputs.push(cache::hash([fs::read(from)?]));
@@ -136,7 +140,7 @@ pub fn patched(ctx: &Ctx, root: &Root) -> Result<Tree> {
     let dir = trees.join(format!("{}{}", source.key, ctx.suffix));
     let stamp = trees.join(format!(".{}{}", source.key, ctx.suffix));
     let kconfig_stamp = trees.join(format!(".{}{}.kconfig", source.key, ctx.suffix));
-    let key = key(ctx, &source)?;
+    let key = key(ctx, root, &source)?;
     if !(dir.is_dir() && cache::is_stamped(&stamp, &key)) {
         let hint =
             "if an edit does not match, the kernel source is not one that it was written for: \
