@@ -18,7 +18,7 @@ use crate::root::Root;
 use crate::sandbox::Sandbox;
 use crate::step::Step;
 use anyhow::{bail, Context, Result};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -160,6 +160,11 @@ fn apply_one(
                 .args(&script.options)
                 .args(&script.files),
         )?;
+        for file in &script.files {
+            let new = tmp.join("new").join(file);
+            let text = tidy(files.get(file)?, &fs::read_to_string(&new)?);
+            cache::write(&new, text.as_bytes())?;
+        }
         // diff says by its status that there are differences, which is no failure.
         let mut diff = sandbox.cwd("/work").command("bash");
         let diff = step.output(diff.args(["-c", "diff -rU0 old new; [ $? -le 1 ]"]))?;
@@ -175,9 +180,34 @@ fn apply_one(
     Ok(fs::read_to_string(known.join("hunks"))?.trim().parse()?)
 }
 
+/// The new text without the blanks that spatch leaves at the ends of lines; those that were there
+/// before are not ours to touch.
+fn tidy(old: &str, new: &str) -> String {
+    let known: BTreeSet<&str> = old.lines().collect();
+    let mut text = String::with_capacity(new.len());
+    for line in new.lines() {
+        text += if known.contains(line) {
+            line
+        } else {
+            line.trim_end()
+        };
+        text.push('\n');
+    }
+    text
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_new_lines_lose_blanks() {
+        assert_eq!(
+            tidy("a \n\tb;\n", "a \n\t\n\tc; \n\tb;\n"),
+            "a \n\n\tc;\n\tb;\n"
+        );
+        assert_eq!(tidy("a\n", "a\n"), "a\n");
+    }
 
     #[test]
     fn head_comment() {
