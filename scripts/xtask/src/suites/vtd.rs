@@ -18,17 +18,18 @@ struct Program {
     profiles: Vec<String>,
 }
 
-/// Reads the line ` * profiles: A B` of a source. `none` stands for a program that is no test.
+/// Reads the line ` * profiles: A B` of a source. `none` alone stands for a program that is no
+/// test.
 fn profiles(source: &str) -> Option<Vec<String>> {
     let list = source
         .lines()
         .find_map(|line| line.trim().strip_prefix("* profiles:"))?;
-    Some(
-        list.split_whitespace()
-            .filter(|name| *name != "none")
-            .map(str::to_owned)
-            .collect(),
-    )
+    let names: Vec<&str> = list.split_whitespace().collect();
+    match names[..] {
+        [] => None,
+        ["none"] => Some(Vec::new()),
+        _ => Some(names.into_iter().map(str::to_owned).collect()),
+    }
 }
 
 fn programs(folder: &Path, known: &[&str]) -> Result<Vec<Program>> {
@@ -117,6 +118,8 @@ mod tests {
         assert_eq!(head(" * profiles: a b"), Some(vec!["a".into(), "b".into()]));
         assert_eq!(head(" * profiles: none"), Some(vec![]));
         assert_eq!(head(" * nothing"), None);
+        assert_eq!(head(" * profiles:"), None);
+        assert_eq!(head(" * profiles: \t"), None);
     }
 
     #[test]
@@ -146,10 +149,10 @@ mod tests {
             .unwrap_err()
             .to_string()
             .contains("profile q"));
-        fs::write(dir.path().join("c.c"), "int x;\n").unwrap();
-        assert!(programs(dir.path(), &["p", "q"])
-            .unwrap_err()
-            .to_string()
-            .contains("c.c"));
+        for bad in ["int x;\n", " * profiles:\n", " * profiles: p none\n"] {
+            fs::write(dir.path().join("c.c"), bad).unwrap();
+            let error = programs(dir.path(), &["p", "q"]).unwrap_err().to_string();
+            assert!(error.contains("c.c"), "{error}");
+        }
     }
 }
