@@ -145,6 +145,9 @@ fn in_path(program: &str) -> bool {
     dirs.into_iter().any(|dir| dir.join(program).exists())
 }
 
+/// Where dpkg keeps what it has not finished; apt refuses to work before it has.
+const DPKG_UPDATES: &str = "/var/lib/dpkg/updates";
+
 /// The two host programs that cannot be brought along.
 fn host_packages(ctx: &Ctx) -> Result<()> {
     let mut wanted = vec![("bwrap", "bubblewrap"), ("mmdebstrap", "mmdebstrap")];
@@ -169,13 +172,19 @@ fn host_packages(ctx: &Ctx) -> Result<()> {
     }
     ctx.step(
         "host packages",
-        &format!("run `apt-get update && {line}` by hand."),
+        &format!("run `dpkg --configure -a && apt-get update && {line}` by hand."),
         |step| {
             let apt = || {
                 let mut command = Command::new("apt-get");
                 command.env("DEBIAN_FRONTEND", "noninteractive");
                 command
             };
+            if fs::read_dir(DPKG_UPDATES).is_ok_and(|mut files| files.next().is_some()) {
+                step.note("finishing what dpkg was interrupted in");
+                let mut dpkg = Command::new("dpkg");
+                dpkg.env("DEBIAN_FRONTEND", "noninteractive");
+                step.run(dpkg.args(["--configure", "-a"]))?;
+            }
             step.run(apt().arg("update"))?;
             step.run(
                 apt()
