@@ -120,6 +120,8 @@ pub struct Boot<'a> {
     pub initramfs: &'a Path,
     /// More of the kernel command line.
     pub append: &'a str,
+    /// The kernel has every checker.
+    pub debug: bool,
 }
 
 /// Every guest's kernel command line begins so. What cannot go well any more ends the guest at
@@ -198,6 +200,8 @@ pub struct Record {
     pub announced: usize,
     /// Why the guest did not end by itself.
     pub hung: Option<String>,
+    /// Its kernel has every checker.
+    pub debug: bool,
     pub console_log: PathBuf,
     pub tests_log: PathBuf,
     pub time: Duration,
@@ -218,6 +222,7 @@ pub fn run(
         problems: Vec::new(),
         announced: 0,
         hung: None,
+        debug: boot.debug,
         console_log: logs.join("console.log"),
         tests_log: logs.join("tests.log"),
         time: Duration::ZERO,

@@ -76,6 +76,7 @@ impl<'a> Lab<'a> {
         &'b self,
         qemu: &'b QemuBuild,
         system: &'b System,
+        flavour: Flavour,
         profile: &'b Profile,
         append: &'b str,
     ) -> Boot<'b> {
@@ -86,6 +87,7 @@ impl<'a> Lab<'a> {
             kernel: &system.kernel.bzimage,
             initramfs: &system.initramfs,
             append,
+            debug: flavour == Flavour::Debug,
         }
     }
 
@@ -102,7 +104,7 @@ impl<'a> Lab<'a> {
         let qemu = self.qemu()?;
         let profile = self.profiles.get(profile)?;
         let logs = self.logs().join(format!("{name}-{}", profile.name));
-        let boot = self.boot(&qemu, &system, profile, append);
+        let boot = self.boot(&qemu, &system, flavour, profile, append);
         let hint =
             "see what QEMU says, and whether the machine has 2 GiB of free memory for a guest";
         self.ctx
@@ -121,7 +123,7 @@ impl<'a> Lab<'a> {
         let system = self.system(flavour)?;
         let qemu = self.qemu()?;
         let profile = self.profiles.get(profile)?;
-        self.boot(&qemu, &system, profile, "ext.shell")
+        self.boot(&qemu, &system, flavour, profile, "ext.shell")
             .interactive(self.ctx)
     }
 

@@ -207,6 +207,8 @@ struct Health {
     warnings: Option<usize>,
     oopses: Option<usize>,
     locks: Option<usize>,
+    /// The leak detector worked to the end.
+    kmemleak: bool,
     ended: bool,
 }
 
@@ -241,6 +243,7 @@ fn split<'a>(lines: &[&'a str]) -> (Vec<ProgramRun<'a>>, Health) {
                 health.warnings = value("warnings=");
                 health.oopses = value("oopses=");
                 health.locks = value("locks=");
+                health.kmemleak = values.contains(&"kmemleak=ok");
             }
             ["#", "guest", "end"] => health.ended = true,
             _ => {
@@ -348,8 +351,14 @@ fn well(guest: &GuestRecord, health: &Health) -> Result<(), String> {
         if health.oopses != Some(0) {
             faults.push("the kernel counted an oops that its console does not show".into());
         }
-        if health.locks == Some(0) {
-            faults.push("lockdep turned itself off, though the console does not show why".into());
+        if guest.debug && health.locks != Some(1) {
+            faults
+                .push("lockdep was not on to the end, though the console does not show why".into());
+        }
+        if guest.debug && !health.kmemleak {
+            faults.push(
+                "kmemleak did not look for leaks, though the console does not show why".into(),
+            );
         }
     }
     if faults.is_empty() {
@@ -460,6 +469,7 @@ mod tests {
             problems: Vec::new(),
             announced: 1,
             hung: None,
+            debug: true,
             console_log: PathBuf::new(),
             tests_log: PathBuf::new(),
             time: Duration::ZERO,
@@ -471,6 +481,7 @@ mod tests {
             warnings: Some(1),
             oopses: Some(0),
             locks: Some(1),
+            kmemleak: true,
             ended: true,
         }
     }
@@ -486,7 +497,7 @@ mod tests {
             "# program a end 1 2.5",
             "# program upstream/b begin",
             "x",
-            "# guest health warnings=2 oopses=0 locks=",
+            "# guest health kmemleak=ok warnings=2 oopses=0 locks=",
             "# guest end",
         ];
         let (runs, health) = split(&lines);
@@ -501,6 +512,7 @@ mod tests {
                 warnings: Some(2),
                 oopses: Some(0),
                 locks: None,
+                kmemleak: true,
                 ended: true
             }
         );
@@ -509,55 +521,30 @@ mod tests {
     #[test]
     fn a_guest_must_be_well() {
         assert_eq!(well(&guest(), &health()), Ok(()));
-        assert!(well(
-            &guest(),
-            &Health {
-                ended: false,
-                ..health()
-            }
-        )
-        .unwrap_err()
-        .contains("end marker"));
-        assert!(well(
-            &guest(),
-            &Health {
-                warnings: Some(2),
-                ..health()
-            }
-        )
-        .is_err());
-        assert!(well(
-            &guest(),
-            &Health {
-                warnings: None,
-                ..health()
-            }
-        )
-        .is_err());
-        assert!(well(
-            &guest(),
-            &Health {
-                oopses: Some(1),
-                ..health()
-            }
-        )
-        .is_err());
-        assert!(well(
-            &guest(),
-            &Health {
-                locks: Some(0),
-                ..health()
-            }
-        )
-        .is_err());
-        assert!(well(
-            &guest(),
-            &Health {
-                locks: None,
-                ..health()
-            }
-        )
-        .is_ok());
+        let ill = |change: fn(&mut Health)| {
+            let mut health = health();
+            change(&mut health);
+            well(&guest(), &health).unwrap_err()
+        };
+        assert!(ill(|health| health.ended = false).contains("end marker"));
+        assert!(ill(|health| health.warnings = Some(2)).contains("2 warnings"));
+        assert!(ill(|health| health.warnings = None).contains("how many"));
+        assert!(ill(|health| health.oopses = Some(1)).contains("oops"));
+        assert!(ill(|health| health.locks = Some(0)).contains("lockdep"));
+        assert!(ill(|health| health.locks = None).contains("lockdep"));
+        assert!(ill(|health| health.kmemleak = false).contains("kmemleak"));
+
+        // Other kernels have no checkers that could be off.
+        let lean = GuestRecord {
+            debug: false,
+            ..guest()
+        };
+        let unchecked = Health {
+            locks: None,
+            kmemleak: false,
+            ..health()
+        };
+        assert_eq!(well(&lean, &unchecked), Ok(()));
         let hung = GuestRecord {
             hung: Some("hung".into()),
             ..guest()
