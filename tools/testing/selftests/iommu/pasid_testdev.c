@@ -753,20 +753,26 @@ TEST_F(pasid_testdev, two_devices)
 	free(theirs);
 }
 
+/* Opens two functions of one device, the first as the fixture's */
+static int open_pair(struct _test_data_pasid_testdev *self, bool share,
+		     struct _test_data_pasid_testdev *first)
+{
+	struct ptd_test_info pair[2];
+
+	*first = *self;
+	if (!find_pair(self->fd, share, pair) || !pair[0].pasid_enabled || !pair[1].pasid_enabled)
+		return -ENODEV;
+	first->info = pair[0];
+	return open_with_domain(first) ?: ptd_open(&pair[1]);
+}
+
 /* A group has one table of PASIDs, so what one function attaches holds for both */
 TEST_F(pasid_testdev, shared_group)
 {
-	struct ptd_test_info pair[2];
-	struct _test_data_pasid_testdev first = *self;
+	struct _test_data_pasid_testdev first;
+	int second = open_pair(self, true, &first);
 	uint32_t pasid;
-	int second;
 
-	ASSERT_TRUE(find_pair(self->fd, true, pair));
-	EXPECT_EQ(1, pair[0].pasid_enabled);
-	EXPECT_EQ(1, pair[1].pasid_enabled);
-	first.info = pair[0];
-	ASSERT_EQ(0, open_with_domain(&first));
-	second = ptd_open(&pair[1]);
 	ASSERT_LE(0, second);
 	pasid = first.pasid[0];
 
@@ -788,18 +794,10 @@ TEST_F(pasid_testdev, shared_group)
 
 TEST_F(pasid_testdev, isolated_functions)
 {
-	struct ptd_test_info pair[2];
-	struct _test_data_pasid_testdev first = *self;
-	int second;
+	struct _test_data_pasid_testdev first;
+	int second = open_pair(self, false, &first);
 
-	ASSERT_TRUE(find_pair(self->fd, false, pair));
-	EXPECT_EQ(1, pair[0].pasid_enabled);
-	EXPECT_EQ(1, pair[1].pasid_enabled);
-	first.info = pair[0];
-	ASSERT_EQ(0, open_with_domain(&first));
-	second = ptd_open(&pair[1]);
 	ASSERT_LE(0, second);
-
 	ASSERT_EQ(0, ptd_attach(first.fd, first.domain, first.pasid[0]));
 	EXPECT_EQ(PTD_ST_OK, run_copy(first.fd, first.pasid[0], SRC_IOVA, DST_IOVA, SIZE));
 	EXPECT_EQ(PTD_ST_READ_FAULT, run_copy(second, first.pasid[0], SRC_IOVA, DST_IOVA, SIZE));
