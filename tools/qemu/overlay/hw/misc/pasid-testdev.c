@@ -9,7 +9,8 @@
  *
  * Everything here runs under the BQL. DMA reaches memory only, no device's
  * registers, whatever addresses the guest gives: so no access has effects on
- * the function itself, such as a reset.
+ * the function itself. An MSI-X message, however, goes wherever the guest wants
+ * it, and may reset or even unplug the function: so messages are sent last.
  */
 #include "qemu/osdep.h"
 #include "qemu/bswap.h"
@@ -93,6 +94,7 @@ struct PtdState {
     uint32_t atc_hits;
     uint32_t atc_fills;
     uint32_t atc_invals;
+    uint8_t interrupts;             /* a bit per queue that has to send one */
 
     PtdQueue queue[PTD_NR_QUEUES];
     uint8_t buf[PTD_BUF_SIZE];
@@ -320,17 +322,33 @@ static void ptd_status(PtdQueue *q, unsigned nr, uint32_t status,
 /* End the first request of the queue */
 static void ptd_complete(PtdQueue *q, uint32_t status, uint64_t fault_addr)
 {
-    PCIDevice *pdev = PCI_DEVICE(q->dev);
     unsigned nr = q->fifo[0];
 
     ptd_status(q, nr, status, fault_addr);
     memmove(q->fifo, q->fifo + 1, --q->count);
     q->pending &= ~(1ULL << nr);
     q->done |= 1ULL << nr;
-    if (q->req[nr].ctrl & PTD_F_IRQ && q->vector < PTD_NR_VECTORS &&
-        msix_enabled(pdev)) {
-        msix_notify(pdev, q->vector);
+    if (q->req[nr].ctrl & PTD_F_IRQ) {
+        q->dev->interrupts |= 1 << (q - q->dev->queue);
     }
+}
+
+/* The last thing to do: afterwards there may be no function any more */
+static void ptd_interrupt(PtdState *s)
+{
+    PCIDevice *pdev = PCI_DEVICE(s);
+    unsigned i;
+
+    object_ref(OBJECT(s));
+    for (i = 0; i < PTD_NR_QUEUES; i++) {
+        if (s->interrupts & (1 << i)) {
+            s->interrupts &= ~(1 << i);
+            if (s->queue[i].vector < PTD_NR_VECTORS && msix_enabled(pdev)) {
+                msix_notify(pdev, s->queue[i].vector);
+            }
+        }
+    }
+    object_unref(OBJECT(s));
 }
 
 /* Have the next step of the queue done, when it is due */
@@ -447,6 +465,7 @@ static void ptd_bh(void *opaque)
         ptd_status(q, q->fifo[0], PTD_ST_RUNNING, 0);
     }
     ptd_kick(q);
+    ptd_interrupt(q->dev);
 }
 
 static void ptd_doorbell(PtdQueue *q, uint32_t nr)
@@ -489,6 +508,7 @@ static void ptd_quiesce(PtdState *s)
         qemu_bh_cancel(s->queue[i].bh);
         s->queue[i].count = 0;
     }
+    s->interrupts = 0;
     g_hash_table_remove_all(s->contexts);
 }
 
@@ -660,6 +680,7 @@ static void ptd_write(void *opaque, hwaddr addr, uint64_t val, unsigned size)
         if (size == 8) {
             ptd_reg_write(s, addr + 4, val >> 32);
         }
+        ptd_interrupt(s);
     }
 }
 
