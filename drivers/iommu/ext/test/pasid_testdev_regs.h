@@ -21,7 +21,6 @@
 #define PTD_NR_QUEUES		8
 #define PTD_NR_SLOTS		64	/* descriptors in each queue */
 #define PTD_NR_VECTORS		8
-#define PTD_NR_PASIDS		1024	/* different PASIDs between two resets */
 
 #define PTD_MAX_LEN		0x100000	/* bytes of one request */
 #define PTD_MAX_CHUNK		0x10000		/* bytes of one step */
@@ -95,7 +94,7 @@
 #define PTD_ST_BAD_PASID	10	/* PASID wider than the capability says */
 #define PTD_ST_PRIV_OFF		11	/* Privileged Mode Enable is off */
 #define PTD_ST_EXEC_OFF		12	/* Execute Permission Enable is off */
-#define PTD_ST_NO_CONTEXT	13	/* more than PTD_NR_PASIDS were used */
+#define PTD_ST_NO_CONTEXT	13	/* too many different PASIDs were used */
 #define PTD_ST_ABORTED		14
 
 /* The device's own memory, readable and writable by the driver too */

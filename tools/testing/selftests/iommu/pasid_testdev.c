@@ -983,22 +983,32 @@ static bool find_new(int fd, const struct ptd_test_info *old, int nr_old,
 	return false;
 }
 
-TEST_F_TIMEOUT(pasid_testdev, hot_unplug, 240)
+/* Plugs in a device with these properties, which the host calls hot0 */
+static bool plug(int fd, const char *properties, struct ptd_test_info *hot)
 {
 	struct ptd_test_info old[MAX_DEVICES];
-	struct _test_data_pasid_testdev hot = *self;
-	long long end;
-	int nr, round;
+	int nr = ptd_list(fd, old, MAX_DEVICES);
+	long long end = now_ms() + 30000;
+	char request[128];
 
-	nr = ptd_list(self->fd, old, MAX_DEVICES);
+	snprintf(request, sizeof(request), "device_add pasid-testdev,id=hot0,bus=hp0%s",
+		 properties);
+	/* The host keeps the name until it has got rid of the last one */
+	while (host_request(request)) {
+		if (now_ms() > end)
+			return false;
+		usleep(500000);
+	}
+	return find_new(fd, old, nr, hot);
+}
+
+TEST_F_TIMEOUT(pasid_testdev, hot_unplug, 240)
+{
+	struct _test_data_pasid_testdev hot = *self;
+	int round;
+
 	for (round = 0; round < 2; round++) {
-		/* The host keeps the name until it has got rid of the last one */
-		end = now_ms() + 30000;
-		while (host_request("device_add pasid-testdev,id=hot0,bus=hp0")) {
-			ASSERT_GT(end, now_ms());
-			usleep(500000);
-		}
-		ASSERT_TRUE(find_new(self->fd, old, nr, &hot.info));
+		ASSERT_TRUE(plug(self->fd, "", &hot.info));
 		EXPECT_EQ(1, hot.info.pasid_enabled);
 		EXPECT_EQ(ats(), hot.info.ats_enabled);
 		ASSERT_EQ(0, open_with_domain(&hot));
@@ -1012,6 +1022,29 @@ TEST_F_TIMEOUT(pasid_testdev, hot_unplug, 240)
 		EXPECT_TRUE(is_gone(&hot));
 		EXPECT_EQ(0, close(hot.fd));
 	}
+}
+
+/* A reset gives no PASIDs back */
+TEST_F_TIMEOUT(pasid_testdev, too_many_pasids, 120)
+{
+	struct ptd_test_info hot;
+	uint32_t pasid;
+	int fd, round;
+
+	ASSERT_TRUE(plug(self->fd, ",pasids=3", &hot));
+	fd = ptd_open(&hot);
+	ASSERT_LE(0, fd);
+	for (round = 0; round < 2; round++) {
+		for (pasid = 100; pasid < 103; pasid++)
+			EXPECT_EQ(PTD_ST_WRITE_FAULT, run_fill(fd, pasid, DST_IOVA, SIZE));
+		EXPECT_EQ(PTD_ST_NO_CONTEXT, run_fill(fd, 103, DST_IOVA, SIZE));
+		EXPECT_EQ(PTD_ST_WRITE_FAULT, run_fill(fd, 0, DST_IOVA, SIZE));
+		ASSERT_EQ(0, test_ioctl(fd, PTD_TEST_RESET));
+	}
+	EXPECT_EQ(PTD_ST_NO_CONTEXT, run_fill(fd, 103, DST_IOVA, SIZE));
+	EXPECT_EQ(0, close(fd));
+	ASSERT_EQ(0, host_request("device_del hot0"));
+	EXPECT_TRUE(wait_until_there(&hot, false));
 }
 
 /* Fuzz */

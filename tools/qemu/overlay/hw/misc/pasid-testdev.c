@@ -86,9 +86,11 @@ struct PtdState {
     bool pasid_exec;
     bool pasid_priv;
     bool ats;
+    uint32_t pasids;
     char *acs;
 
     uint16_t pasid_cap;
+    GHashTable *used;               /* PASIDs that have a context, or had one */
     GHashTable *contexts;           /* PASID to PtdContext */
     unsigned atc_entries;
     uint32_t atc_hits;
@@ -148,12 +150,21 @@ static void ptd_context_free(gpointer opaque)
     g_free(ctx);
 }
 
+/* An IOMMU never gives up the address space of a PASID, so they are counted */
+static bool ptd_may_use(PtdState *s, uint32_t pasid)
+{
+    gpointer key = GUINT_TO_POINTER(pasid);
+
+    return pasid == PCI_NO_PASID || g_hash_table_contains(s->used, key) ||
+           (g_hash_table_size(s->used) < s->pasids &&
+            g_hash_table_add(s->used, key));
+}
+
 static PtdContext *ptd_context(PtdState *s, uint32_t pasid)
 {
     PtdContext *ctx = g_hash_table_lookup(s->contexts, GUINT_TO_POINTER(pasid));
 
-    if (!ctx && (g_hash_table_size(s->contexts) < PTD_NR_PASIDS ||
-                 pasid == PCI_NO_PASID)) {
+    if (!ctx && ptd_may_use(s, pasid)) {
         ctx = g_new0(PtdContext, 1);
         ctx->dev = s;
         ctx->pasid = pasid;
@@ -773,6 +784,7 @@ static void ptd_realize(PCIDevice *pdev, Error **errp)
                           PTD_BAR_SIZE);
     pci_register_bar(pdev, PTD_BAR, PCI_BASE_ADDRESS_SPACE_MEMORY, &s->bar);
 
+    s->used = g_hash_table_new(NULL, NULL);
     s->contexts = g_hash_table_new_full(NULL, NULL, NULL, ptd_context_free);
     for (i = 0; i < PTD_NR_QUEUES; i++) {
         PtdQueue *q = &s->queue[i];
@@ -792,6 +804,7 @@ static void ptd_exit(PCIDevice *pdev)
 
     ptd_quiesce(s);
     g_hash_table_unref(s->contexts);
+    g_hash_table_unref(s->used);
     for (i = 0; i < PTD_NR_QUEUES; i++) {
         timer_free(s->queue[i].timer);
         qemu_bh_delete(s->queue[i].bh);
@@ -833,6 +846,7 @@ static const Property ptd_properties[] = {
     DEFINE_PROP_BOOL("pasid-exec", PtdState, pasid_exec, true),
     DEFINE_PROP_BOOL("pasid-priv", PtdState, pasid_priv, true),
     DEFINE_PROP_BOOL("ats", PtdState, ats, false),
+    DEFINE_PROP_UINT32("pasids", PtdState, pasids, 1024),
     DEFINE_PROP_STRING("acs", PtdState, acs),
 };
 
