@@ -10,6 +10,8 @@
  *
  * Lock order: device_lock (in remove() and reset_prepare()), ptd->lock, those
  * of the IOMMU core. ptd_list_lock is inside none and has ptd->lock inside.
+ * Devices that are reset together have all their locks taken, in the order of
+ * their bus, under all their device_locks: so each is a class of its own.
  */
 #include <linux/dma-mapping.h>
 #include <linux/interrupt.h>
@@ -17,6 +19,7 @@
 #include <linux/iommu.h>
 #include <linux/kref.h>
 #include <linux/list.h>
+#include <linux/lockdep.h>
 #include <linux/mutex.h>
 #include <linux/overflow.h>
 #include <linux/pci.h>
@@ -61,6 +64,7 @@ struct ptd_queue {
 struct ptd {
 	struct kref ref;
 	struct list_head node;
+	struct lock_class_key key;
 	struct mutex lock;		/* all below */
 	struct pci_dev *pdev;
 	void __iomem *bar;
@@ -81,6 +85,7 @@ static void ptd_free(struct kref *ref)
 	struct ptd *ptd = container_of(ref, struct ptd, ref);
 
 	mutex_destroy(&ptd->lock);
+	lockdep_unregister_key(&ptd->key);
 	kfree(ptd);
 }
 
@@ -532,7 +537,8 @@ static struct ptd *ptd_new(struct pci_dev *pdev)
 	if (!ptd)
 		return NULL;
 	kref_init(&ptd->ref);
-	mutex_init(&ptd->lock);
+	lockdep_register_key(&ptd->key);
+	mutex_init_with_key(&ptd->lock, &ptd->key);
 	ptd->pdev = pdev;
 	for (i = 0; i < PTD_NR_QUEUES; i++) {
 		ptd->queues[i].ptd = ptd;

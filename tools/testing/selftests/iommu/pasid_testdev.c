@@ -805,6 +805,39 @@ TEST_F(pasid_testdev, isolated_functions)
 	EXPECT_EQ(0, close(first.fd));
 }
 
+/* Held requests of both functions; a reset of their bus ends them */
+TEST_F_TIMEOUT(pasid_testdev, bus_reset, 60)
+{
+	struct _test_data_pasid_testdev first;
+	int fds[2], i;
+
+	fds[1] = open_pair(self, true, &first);
+	ASSERT_LE(0, fds[1]);
+	fds[0] = first.fd;
+	ASSERT_EQ(0, ptd_attach(first.fd, first.domain, first.pasid[0]));
+	for (i = 0; i < 2; i++) {
+		struct ptd_test_request held = fill_request(first.pasid[0], DST_IOVA, SIZE);
+
+		ASSERT_EQ(0, ptd_hold(fds[i], 0, true));
+		ASSERT_EQ(0, ptd_submit(fds[i], &held, 1));
+	}
+
+	ASSERT_EQ(0, sysfs_write(&first.info, "../reset_subordinate", "1"));
+	for (i = 0; i < 2; i++) {
+		struct ptd_test_request held = {};
+
+		EXPECT_EQ(0, ptd_read(fds[i], PTD_REG_BUSY, 4));
+		ASSERT_EQ(0, ptd_status(fds[i], &held, 1));
+		EXPECT_EQ(PTD_ST_IDLE, held.status);
+		EXPECT_EQ(PTD_ST_OK,
+			  run_copy(fds[i], first.pasid[0], SRC_IOVA, DST_IOVA, SIZE));
+		EXPECT_TRUE(dst_is(&first, self->pattern));
+		ASSERT_EQ(PTD_ST_OK, run_fill(fds[i], first.pasid[0], DST_IOVA, SIZE));
+	}
+	EXPECT_EQ(0, close(fds[1]));
+	EXPECT_EQ(0, close(fds[0]));
+}
+
 /*
  * VT-d binds SVA to devices that have ATS, on first-stage tables only; the
  * other profiles get its errors.
