@@ -140,70 +140,73 @@ mod helper {
     }
 }
 
+/// Tries every interleaving of `there`, in a thread of its own, with `here`; what they say is judged
+/// by `after`.
+fn race<T: 'static, U: 'static>(
+    there: fn(&World) -> T,
+    here: fn(&World) -> U,
+    after: fn(&World, there: T, here: U),
+) {
+    loom::model(move || {
+        let world = World::new();
+        let other = {
+            let world = world.clone();
+            thread::spawn(move || there(&world))
+        };
+        let seen = here(&world);
+        after(&world, other.join().unwrap(), seen);
+    });
+}
+
+/// The ID is freed, and allocated again in set B with object 2.
+fn pass_on(world: &World) {
+    assert!(world.put());
+    world.alloc(B, 2);
+}
+
+fn is_refused(refusal: Refusal) -> bool {
+    matches!(refusal, Refusal::Unknown | Refusal::OtherSet)
+}
+
 #[test]
 fn a_lookup_never_mixes_two_holders() {
-    loom::model(|| {
-        let world = World::new();
-        let writer = {
-            let world = world.clone();
-            thread::spawn(move || {
-                assert!(world.put());
-                world.alloc(B, 2);
-            })
-        };
-        match world.find(Some(A)) {
-            Ok(data) => assert_eq!(data, 1),
-            Err(refusal) => assert!(matches!(refusal, Refusal::Unknown | Refusal::OtherSet)),
-        }
-        writer.join().unwrap();
-        assert_eq!(world.find(Some(B)), Ok(2));
-        assert_eq!(world.find(Some(A)), Err(Refusal::OtherSet));
-    });
+    race(
+        pass_on,
+        |world| world.find(Some(A)),
+        |world, (), found| {
+            assert!(found.map_or_else(is_refused, |data| data == 1));
+            assert_eq!(world.find(Some(B)), Ok(2));
+            assert_eq!(world.find(Some(A)), Err(Refusal::OtherSet));
+        },
+    );
 }
 
 #[test]
 fn a_new_holder_is_seen_whole() {
-    loom::model(|| {
-        let world = World::new();
-        let writer = {
-            let world = world.clone();
-            thread::spawn(move || {
-                assert!(world.put());
-                world.alloc(B, 2);
-            })
-        };
-        match world.find(Some(B)) {
-            Ok(data) => assert_eq!(data, 2),
-            Err(refusal) => assert!(matches!(refusal, Refusal::Unknown | Refusal::OtherSet)),
-        }
-        writer.join().unwrap();
-    });
+    race(
+        pass_on,
+        |world| world.find(Some(B)),
+        |_, (), found| assert!(found.map_or_else(is_refused, |data| data == 2)),
+    );
 }
 
 #[test]
 fn replaced_data_is_published() {
-    loom::model(|| {
-        let world = World::new();
-        let writer = {
-            let world = world.clone();
-            thread::spawn(move || world.set_data(2))
-        };
-        let data = world.find(Some(A)).unwrap();
-        assert!(data == 1 || data == 2);
-        writer.join().unwrap();
-        assert_eq!(world.find(None), Ok(2));
-    });
+    race(
+        |world| world.set_data(2),
+        |world| world.find(Some(A)).unwrap(),
+        |world, (), data| {
+            assert!(data == 1 || data == 2);
+            assert_eq!(world.find(None), Ok(2));
+        },
+    );
 }
 
 #[test]
 fn a_reference_keeps_the_id() {
-    loom::model(|| {
-        let world = World::new();
-        let other = {
-            let world = world.clone();
-            thread::spawn(move || world.put())
-        };
-        let freed_here = match world.chunk.get(ID, Some(A)) {
+    race(
+        World::put,
+        |world| match world.chunk.get(ID, Some(A)) {
             Ok(()) => {
                 assert_eq!(world.find(Some(A)), Ok(1));
                 world.put()
@@ -212,23 +215,19 @@ fn a_reference_keeps_the_id() {
                 assert_eq!(refusal, Refusal::Unknown);
                 false
             }
-        };
-        // Whoever came last freed it, and only one did.
-        assert!(freed_here != other.join().unwrap());
-        assert_eq!(world.find(None), Err(Refusal::Unknown));
-    });
+        },
+        |world, freed_there, freed_here| {
+            // Whoever came last freed it, and only one did.
+            assert!(freed_here != freed_there);
+            assert_eq!(world.find(None), Err(Refusal::Unknown));
+        },
+    );
 }
 
 #[test]
 fn two_references_add_up() {
-    loom::model(|| {
-        let world = World::new();
-        let other = {
-            let world = world.clone();
-            thread::spawn(move || world.chunk.get(ID, None).unwrap())
-        };
-        world.chunk.get(ID, None).unwrap();
-        other.join().unwrap();
+    let get = |world: &World| world.chunk.get(ID, None).unwrap();
+    race(get, get, |world, (), ()| {
         assert!(!world.put());
         assert!(!world.put());
         assert!(world.put());
@@ -237,21 +236,16 @@ fn two_references_add_up() {
 
 #[test]
 fn a_reference_is_not_taken_on_a_later_holder() {
-    loom::model(|| {
-        let world = World::new();
-        let writer = {
-            let world = world.clone();
-            thread::spawn(move || {
-                let freed = world.put();
-                if freed {
-                    world.alloc(B, 2);
-                }
-                freed
-            })
-        };
-        let got = world.chunk.get(ID, Some(A)).is_ok();
-        let freed = writer.join().unwrap();
+    race(
+        |world| {
+            let freed = world.put();
+            if freed {
+                world.alloc(B, 2);
+            }
+            freed
+        },
+        |world| world.chunk.get(ID, Some(A)).is_ok(),
         // Either the reference kept the ID from being freed, or there is none.
-        assert_eq!(got, !freed);
-    });
+        |_, freed, got| assert_eq!(got, !freed),
+    );
 }
