@@ -65,7 +65,9 @@ const NETWORK: &str = "check that the Debian mirror can be reached (the log name
 #[derive(Clone, Debug)]
 pub struct Root {
     pub dir: PathBuf,
-    /// Names what compiles, its versions and our recipes: other output is possible when it changes.
+    /// Names what compiles and its versions, which is what the compiler cache has to know.
+    pub compilers: String,
+    /// Names that and our recipes: other output is possible when it changes.
     pub key: String,
 }
 
@@ -369,9 +371,13 @@ impl Root {
         let status = fs::read_to_string(dir.join("var/lib/dpkg/status"));
         let status =
             status.context("the toolchain root is damaged; remove it and run this again")?;
-        let recipes = RECIPES.into_iter().map(str::to_owned);
-        let key = cache::hash(compilers(&status).into_iter().chain(recipes));
-        Ok(Root { dir, key })
+        let compilers = cache::hash(compilers(&status));
+        let key = cache::hash([compilers.as_str()].into_iter().chain(RECIPES));
+        Ok(Root {
+            dir,
+            compilers,
+            key,
+        })
     }
 
     /// apt in the root: network, writable lists, and a name for the user that apt accepts.

@@ -36,7 +36,7 @@ impl Sandbox {
             .rw(&ctx.cache.join("ccache"), "/ccache")
             .env("CCACHE_DIR", "/ccache")
             .env("CCACHE_MAXSIZE", "10G")
-            .env("CCACHE_COMPILERCHECK", format!("string:{}", root.key))
+            .env("CCACHE_COMPILERCHECK", format!("string:{}", root.compilers))
             .env("PATH", root::PATH)
             .env("LIBCLANG_PATH", root::LIBCLANG)
             .env("HOME", "/root")
