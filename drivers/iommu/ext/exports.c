@@ -6,6 +6,7 @@
 #include <linux/export.h>
 #include <linux/ioasid.h>
 #include <linux/iommu-dma-owner.h>
+#include <linux/iommu-user-domain.h>
 
 EXPORT_SYMBOL_GPL(ioasid_alloc);
 EXPORT_SYMBOL_GPL(ioasid_free);
@@ -25,4 +26,7 @@ EXPORT_SYMBOL_GPL(iommu_device_release_dma_owner);
 EXPORT_SYMBOL_GPL(iommu_group_claim_dma_owner);
 EXPORT_SYMBOL_GPL(iommu_group_release_dma_owner);
 EXPORT_SYMBOL_GPL(iommu_group_dma_owner_claimed);
+
+EXPORT_SYMBOL_GPL(iommu_domain_set_data_owner);
+EXPORT_SYMBOL_GPL(iommu_domain_clear_data_owner);
 #endif

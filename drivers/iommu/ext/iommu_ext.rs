@@ -6,6 +6,7 @@
 //! - [`dma_owner`]: who owns the DMA of an IOMMU group.
 //! - [`ioasid`]: the allocator of I/O address-space IDs, in the kernel.
 //! - [`trace`]: the tracepoints.
+//! - [`user_domain`]: domains for userspace, and whose a domain's private data is.
 //!
 //! The crate is built in and has neither `module!` nor initcall: the IOMMU core calls it earlier.
 //! Locks and other objects that need an initialiser are defined in C, in `shim/`.
@@ -19,6 +20,10 @@ pub mod ioasid;
 mod ioasid_kunit;
 pub mod logic;
 mod trace;
+#[cfg(CONFIG_IOMMU_EXT)]
+pub mod user_domain;
+#[cfg(all(CONFIG_IOMMU_EXT, CONFIG_IOMMU_USER_DOMAIN_KUNIT_TEST))]
+mod user_domain_kunit;
 
 /// What `pr_*!` puts before a message.
 const __LOG_PREFIX: &[u8] = b"iommu_ext\0";

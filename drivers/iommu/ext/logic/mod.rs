@@ -9,6 +9,7 @@
 
 pub mod dma_owner;
 pub mod ioasid;
+pub mod user_domain;
 
 /// A memory cell that several threads use at once.
 ///

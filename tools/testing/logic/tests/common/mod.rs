@@ -2,10 +2,12 @@
 
 //! What the decision logic stands on in tests: the standard library's atomics, or loom's.
 
+#![allow(dead_code)] // Not every test needs all of it.
+
 #[cfg(loom)]
-use loom::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering::*};
+use loom::sync::atomic::{AtomicU16, AtomicU32, AtomicU64, AtomicUsize, Ordering::*};
 #[cfg(not(loom))]
-use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering::*};
+use std::sync::atomic::{AtomicU16, AtomicU32, AtomicU64, AtomicUsize, Ordering::*};
 
 use logic::logic::{ioasid::Platform, Exchange, Word};
 
@@ -42,10 +44,16 @@ macro_rules! impl_word {
     )*};
 }
 
-impl_word!(u32, AtomicU32; u64, AtomicU64; usize, AtomicUsize;);
+impl_word!(u16, AtomicU16; u32, AtomicU32; u64, AtomicU64; usize, AtomicUsize;);
 
-impl Exchange<u64> for Cell<AtomicU64> {
-    fn replace(&self, old: u64, new: u64) -> bool {
-        self.0.compare_exchange(old, new, AcqRel, Relaxed).is_ok()
-    }
+macro_rules! impl_exchange {
+    ($($value:ty, $atomic:ty;)*) => {$(
+        impl Exchange<$value> for Cell<$atomic> {
+            fn replace(&self, old: $value, new: $value) -> bool {
+                self.0.compare_exchange(old, new, AcqRel, Relaxed).is_ok()
+            }
+        }
+    )*};
 }
+
+impl_exchange!(u16, AtomicU16; u64, AtomicU64;);
