@@ -29,4 +29,6 @@ EXPORT_SYMBOL_GPL(iommu_group_dma_owner_claimed);
 
 EXPORT_SYMBOL_GPL(iommu_domain_set_data_owner);
 EXPORT_SYMBOL_GPL(iommu_domain_clear_data_owner);
+EXPORT_SYMBOL_GPL(iommu_driver_domain_alloc_user);
+EXPORT_SYMBOL_GPL(iommu_driver_domain_alloc_paging);
 #endif

@@ -6,7 +6,10 @@
 
 #[cfg(CONFIG_IOMMU_EXT)]
 use kernel::{
-    bindings::device,
+    bindings::{
+        device,
+        iommu_user_domain_driver, //
+    },
     prelude::*, //
 };
 use kernel::{
@@ -87,6 +90,19 @@ declare_trace! {
         group: c_int,
         dev: *mut device,
         owner: c_uint,
+        error: c_int,
+    );
+
+    /// A driver's `domain_alloc_user` was called.
+    ///
+    /// # Safety
+    ///
+    /// Both pointers are valid.
+    pub(crate) unsafe fn iommu_domain_alloc_user(
+        dev: *mut device,
+        driver: *const iommu_user_domain_driver,
+        flags: u32,
+        nested: bool,
         error: c_int,
     );
 }

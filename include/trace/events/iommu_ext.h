@@ -10,6 +10,9 @@
 
 #include <linux/device.h>
 #include <linux/ioasid.h>
+#ifdef CONFIG_IOMMU_EXT
+#include <linux/iommu-user-domain.h>
+#endif
 #include <linux/tracepoint.h>
 
 /* An ID was allocated, or not: then ioasid is INVALID_IOASID. */
@@ -110,6 +113,27 @@ TRACE_EVENT(iommu_dma_owner_refuse,
 	    TP_printk("group=%d device=%s owner=%s error=%d",
 		      __entry->group, __get_str(device),
 		      iommu_ext_show_dma_owner(__entry->owner), __entry->error)
+);
+
+/* A driver's domain_alloc_user was called; @error is 0 if there is a domain. */
+TRACE_EVENT(iommu_domain_alloc_user,
+	    TP_PROTO(struct device *dev,
+		     const struct iommu_user_domain_driver *driver, u32 flags,
+		     bool nested, int error),
+	    TP_ARGS(dev, driver, flags, nested, error),
+	    TP_STRUCT__entry(__string(device, dev_name(dev))
+			     __string(driver, driver->name)
+			     __field(u32, flags)
+			     __field(bool, nested)
+			     __field(int, error)),
+	    TP_fast_assign(__assign_str(device);
+			   __assign_str(driver);
+			   __entry->flags = flags;
+			   __entry->nested = nested;
+			   __entry->error = error;),
+	    TP_printk("device=%s driver=%s flags=%#x nested=%d error=%d",
+		      __get_str(device), __get_str(driver), __entry->flags,
+		      __entry->nested, __entry->error)
 );
 #endif /* CONFIG_IOMMU_EXT */
 
