@@ -16,6 +16,7 @@
 #define IOMMU_EXT_TEST_IOASID		0xe0
 #define IOMMU_EXT_TEST_PASID_TESTDEV	0xe1
 #define IOMMU_EXT_TEST_DMA_OWNER	0xe2
+#define IOMMU_EXT_TEST_USER_DOMAIN	0xe4
 
 /*
  * IOASID allocator. IDs that an open file holds are freed when it is closed.
@@ -547,5 +548,60 @@ struct dma_owner_test_fill {
 /* pci_dev_reset_iommu_prepare() and _done() */
 #define DMA_OWNER_TEST_RESET_BEGIN _IOW(IOMMU_EXT_TEST_DMA_OWNER, 7, struct dma_owner_test_dev)
 #define DMA_OWNER_TEST_RESET_END _IOW(IOMMU_EXT_TEST_DMA_OWNER, 8, struct dma_owner_test_dev)
+
+/*
+ * Owners of the private data of domains: of one that a device is attached to, of
+ * a static one of its IOMMU, or of one that the file has made for a device.
+ */
+
+enum user_domain_test_which {
+	USER_DOMAIN_TEST_ATTACHED,	/* to the device, or to its PASID */
+	USER_DOMAIN_TEST_BLOCKING,
+	USER_DOMAIN_TEST_IDENTITY,
+	USER_DOMAIN_TEST_OWN,
+};
+
+enum user_domain_test_action {
+	USER_DOMAIN_TEST_LOOK,
+	USER_DOMAIN_TEST_CLAIM,		/* iommu_domain_set_data_owner() */
+	USER_DOMAIN_TEST_CLEAR,		/* iommu_domain_clear_data_owner() */
+	USER_DOMAIN_TEST_MSI,		/* iommu_get_msi_cookie() */
+	USER_DOMAIN_TEST_HANDLER,	/* iommu_set_fault_handler() */
+};
+
+/**
+ * struct user_domain_test_call - do something to a domain's private data
+ * @segment: PCI segment of the device
+ * @bus: its bus
+ * @devfn: device and function, as PCI_DEVFN()
+ * @pasid: for USER_DOMAIN_TEST_ATTACHED; 0 for the device itself
+ * @which: enum user_domain_test_which
+ * @action: enum user_domain_test_action; all but LOOK and CLAIM are for the
+ *          file's own domain only
+ * @owner: for CLAIM and CLEAR. A claim that succeeds for another domain than the
+ *         file's own is taken back at once
+ * @error: out: what the action returned
+ * @now: out: the owner afterwards
+ * @type: out: the type afterwards
+ * @changed: out: 1 if type or private data are others than before
+ */
+struct user_domain_test_call {
+	__u32 segment;
+	__u32 bus;
+	__u32 devfn;
+	__u32 pasid;
+	__u32 which;
+	__u32 action;
+	__u32 owner;
+	__s32 error;
+	__u32 now;
+	__u32 type;
+	__u32 changed;
+};
+
+#define USER_DOMAIN_TEST_CALL	_IOWR(IOMMU_EXT_TEST_USER_DOMAIN, 0, struct user_domain_test_call)
+/* Make the file's own domain for a device; it is freed with the file */
+#define USER_DOMAIN_TEST_ALLOC	_IOW(IOMMU_EXT_TEST_USER_DOMAIN, 1, struct user_domain_test_call)
+#define USER_DOMAIN_TEST_FREE	_IO(IOMMU_EXT_TEST_USER_DOMAIN, 2)
 
 #endif /* _IOMMU_EXT_TEST_H */

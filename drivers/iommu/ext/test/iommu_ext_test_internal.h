@@ -27,5 +27,6 @@ struct ext_test_group {
 extern const struct ext_test_group ext_test_ioasid;
 extern const struct ext_test_group ext_test_pasid_testdev;
 extern const struct ext_test_group ext_test_dma_owner;
+extern const struct ext_test_group ext_test_user_domain;
 
 #endif /* _IOMMU_EXT_TEST_INTERNAL_H */

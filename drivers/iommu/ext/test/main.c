@@ -14,6 +14,7 @@ static const struct ext_test_group *const groups[] = {
 	&ext_test_ioasid,
 	&ext_test_pasid_testdev,
 	&ext_test_dma_owner,
+	&ext_test_user_domain,
 };
 
 struct ext_test_file {
@@ -115,4 +116,5 @@ static void __exit ext_test_exit(void)
 module_exit(ext_test_exit);
 
 MODULE_DESCRIPTION("Test access to the IOMMU extensions");
+MODULE_IMPORT_NS("IOMMUFD_INTERNAL");
 MODULE_LICENSE("GPL");
