@@ -1,0 +1,255 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Page tables that userspace asks for are charged to its cgroup: counted there,
+ * the top table included, and refused when the cgroup is full.
+ *
+ * profiles: first-stage second-stage
+ */
+#include <sys/stat.h>
+#include <sys/wait.h>
+
+#include "user_domain_util.h"
+#include "../kselftest_harness.h"
+
+#define ROOT		"/sys/fs/cgroup"
+#define GROUP		ROOT "/iommu_ext_user_domain"
+#define PAGE		4096ll
+
+static long long group_read(const char *file, const char *name)
+{
+	char path[128], line[128], word[64];
+	long long value = -1, number;
+	FILE *stream;
+
+	snprintf(path, sizeof(path), GROUP "/%s", file);
+	stream = fopen(path, "r");
+	while (stream && fgets(line, sizeof(line), stream))
+		if (!name ? sscanf(line, "%lld", &value) == 1 :
+		    sscanf(line, "%63s %lld", word, &number) == 2 && !strcmp(word, name))
+			value = name ? number : value;
+	if (stream)
+		fclose(stream);
+	return value;
+}
+
+static long long tables(void)
+{
+	return group_read("memory.stat", "sec_pagetables");
+}
+
+/* The kernel sums up every two seconds; it has to be so within five */
+static long long tables_become(long long wanted)
+{
+	long long end = now_ms() + 5000;
+
+	while (tables() != wanted && now_ms() < end)
+		usleep(100000);
+	return tables();
+}
+
+static int group_enter(void)
+{
+	char pid[16];
+
+	snprintf(pid, sizeof(pid), "%d", getpid());
+	return write_file(GROUP "/cgroup.procs", pid);
+}
+
+/*
+ * Levels of the tables that VT-d has for the device: of the first stage always
+ * four, of the second stage what the capability register's SAGAW and MGAW say.
+ */
+static int levels(struct user *user)
+{
+	struct iommu_hw_info_vtd vtd = {};
+	struct iommu_hw_info info = {
+		.size = sizeof(info),
+		.dev_id = user->devid,
+		.data_len = sizeof(vtd),
+		.data_uptr = (uintptr_t)&vtd,
+	};
+	unsigned int sagaw, mgaw, level;
+
+	if (ioctl(user->iommufd, IOMMU_GET_HW_INFO, &info) ||
+	    info.out_data_type != IOMMU_HW_INFO_TYPE_INTEL_VTD)
+		return -1;
+	if (in_profile("first-stage"))
+		return 4;
+	sagaw = vtd.cap_reg >> 8 & 0x1f;
+	mgaw = (vtd.cap_reg >> 16 & 0x3f) + 1;
+	for (level = 3; level <= 5; level++)
+		if (sagaw & 1 << (level - 2) && 9 * level + 12 >= mgaw)
+			return level;
+	return -1;
+}
+
+FIXTURE(memcg)
+{
+	struct pci one;
+};
+
+FIXTURE_SETUP(memcg)
+{
+	ASSERT_EQ(0, write_file(ROOT "/cgroup.subtree_control", "+memory"));
+	ASSERT_EQ(0, mkdir(GROUP, 0755));
+	ASSERT_TRUE(find_single(&self->one));
+	ASSERT_EQ(0, pci_bind(&self->one, DRIVER_VFIO));
+}
+
+FIXTURE_TEARDOWN(memcg)
+{
+	EXPECT_EQ(0, pci_restore(&self->one));
+	EXPECT_EQ(0, rmdir(GROUP));
+}
+
+enum step { EMPTY, ALLOCATED, MAPPED, DONE };
+
+/* In the cgroup: takes each step when told to, and says the number of levels */
+static void tell(const struct pci *pci, int in, int out)
+{
+	struct hwpt_request request = {};
+	struct user user = no_user;
+	int answer = -1;
+	uint32_t hwpt;
+	char step;
+
+	if (group_enter() || iommufd_bind(&user, pci))
+		_exit(1);
+	while (read(in, &step, 1) == 1) {
+		struct iommu_ioas_alloc ioas = { .size = sizeof(ioas) };
+		struct iommu_ioas_map map = {
+			.size = sizeof(map),
+			.flags = IOMMU_IOAS_MAP_FIXED_IOVA | IOMMU_IOAS_MAP_READABLE |
+				 IOMMU_IOAS_MAP_WRITEABLE,
+			.user_va = (uintptr_t)user.memory,
+			.length = SIZE,
+			.iova = IOVA,
+			.ioas_id = user.ioas,
+		};
+
+		switch (step) {
+		case EMPTY:
+			answer = ioctl(user.iommufd, IOMMU_IOAS_ALLOC, &ioas) ? -1 :
+									       levels(&user);
+			user.ioas = ioas.out_ioas_id;
+			break;
+		case ALLOCATED:
+			request.iommufd = user.iommufd;
+			request.devid = user.devid;
+			request.pt = user.ioas;
+			answer = hwpt_alloc(&request, &hwpt);
+			break;
+		case MAPPED:
+			answer = test_ioctl(user.iommufd, IOMMU_IOAS_MAP, &map);
+			break;
+		default:
+			_exit(0);
+		}
+		if (write(out, &answer, sizeof(answer)) != sizeof(answer))
+			_exit(1);
+	}
+	_exit(1);
+}
+
+static int take(enum step step, int in, int out)
+{
+	char byte = step;
+	int answer;
+
+	if (write(out, &byte, 1) != 1 || read(in, &answer, sizeof(answer)) != sizeof(answer))
+		return -EPIPE;
+	return answer;
+}
+
+TEST_F(memcg, tables_are_counted)
+{
+	int to[2], from[2], status, nr;
+	long long start;
+	char done = DONE;
+	pid_t pid;
+
+	ASSERT_EQ(0, pipe(to));
+	ASSERT_EQ(0, pipe(from));
+	pid = fork();
+	ASSERT_LE(0, pid);
+	if (!pid)
+		tell(&self->one, to[0], from[1]);
+
+	nr = take(EMPTY, from[0], to[1]);
+	ASSERT_LE(3, nr);
+	start = tables();
+	EXPECT_EQ(0, start);
+	EXPECT_EQ(0, take(ALLOCATED, from[0], to[1]));
+	EXPECT_EQ(start + PAGE, tables_become(start + PAGE));
+	/* One table a level */
+	EXPECT_EQ(0, take(MAPPED, from[0], to[1]));
+	EXPECT_EQ(start + nr * PAGE, tables_become(start + nr * PAGE));
+
+	ASSERT_EQ(1, write(to[1], &done, 1));
+	ASSERT_EQ(pid, waitpid(pid, &status, 0));
+	EXPECT_EQ(0, status);
+	EXPECT_EQ(start, tables_become(start));
+}
+
+/* In a full cgroup, by a task that must not be killed; the first error */
+static int fill_group(const struct pci *pci, uint32_t *nr)
+{
+	struct hwpt_request request = {};
+	struct user user = no_user;
+	char limit[32];
+	uint32_t hwpt;
+	int ret;
+
+	ret = write_file("/proc/self/oom_score_adj", "-1000");
+	if (!ret)
+		ret = group_enter();
+	if (!ret)
+		ret = iommufd_bind(&user, pci);
+	if (!ret)
+		ret = iommufd_map(&user);
+	if (ret)
+		return -EIO;
+	request.iommufd = user.iommufd;
+	request.devid = user.devid;
+	request.pt = user.ioas;
+	/* Room for the tables of a few domains */
+	snprintf(limit, sizeof(limit), "%lld",
+		 group_read("memory.current", NULL) + 128 * PAGE);
+	if (write_file(GROUP "/memory.max", limit))
+		return -EIO;
+	for (*nr = 0; *nr < 4096; ++*nr) {
+		ret = hwpt_alloc(&request, &hwpt);
+		if (ret)
+			break;
+	}
+	/* With more room it goes on */
+	if (write_file(GROUP "/memory.max", "max") || hwpt_alloc(&request, &hwpt))
+		return -EIO;
+	user_close(&user);
+	return ret;
+}
+
+TEST_F(memcg, full)
+{
+	int from[2], status, answer[2] = {};
+	pid_t pid;
+
+	ASSERT_EQ(0, pipe(from));
+	pid = fork();
+	ASSERT_LE(0, pid);
+	if (!pid) {
+		uint32_t nr = 0;
+
+		answer[0] = fill_group(&self->one, &nr);
+		answer[1] = nr;
+		_exit(write(from[1], answer, sizeof(answer)) != sizeof(answer));
+	}
+	ASSERT_EQ((ssize_t)sizeof(answer), read(from[0], answer, sizeof(answer)));
+	EXPECT_EQ(-ENOMEM, answer[0]);
+	EXPECT_LT(0, answer[1]);
+	ASSERT_EQ(pid, waitpid(pid, &status, 0));
+	EXPECT_EQ(0, status);
+	EXPECT_EQ(0, tables_become(0));
+}
+
+TEST_HARNESS_MAIN

@@ -1,0 +1,96 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * Page tables that iommufd makes for userspace, and what the kernel traces when
+ * it does.
+ */
+#ifndef _USER_DOMAIN_UTIL_H
+#define _USER_DOMAIN_UTIL_H
+
+#include "vfio_util.h"
+
+#define TRACING		"/sys/kernel/tracing"
+#define ALLOC_EVENT	TRACING "/events/iommu_ext/iommu_domain_alloc_user/enable"
+
+struct hwpt_request {
+	int iommufd;
+	uint32_t devid;
+	uint32_t pt;			/* an address space, or a parent */
+	uint32_t flags;
+	uint32_t fault;
+	uint32_t type;
+	const void *data;
+	size_t len;
+};
+
+static inline int hwpt_alloc(const struct hwpt_request *request, uint32_t *id)
+{
+	struct iommu_hwpt_alloc cmd = {
+		.size = sizeof(cmd),
+		.flags = request->flags,
+		.dev_id = request->devid,
+		.pt_id = request->pt,
+		.data_type = request->type,
+		.data_len = request->len,
+		.data_uptr = (uintptr_t)request->data,
+		.fault_id = request->fault,
+	};
+
+	if (ioctl(request->iommufd, IOMMU_HWPT_ALLOC, &cmd))
+		return -errno;
+	*id = cmd.out_hwpt_id;
+	return 0;
+}
+
+static inline int iommufd_destroy(int iommufd, uint32_t id)
+{
+	struct iommu_destroy cmd = { .size = sizeof(cmd), .id = id };
+
+	return test_ioctl(iommufd, IOMMU_DESTROY, &cmd);
+}
+
+/* Calls of domain_alloc_user are traced from here on */
+static inline int trace_begin(void)
+{
+	int ret = write_file(TRACING "/trace", "\n");
+
+	return ret ?: write_file(ALLOC_EVENT, "1");
+}
+
+/* How many calls were traced whose line has this text in it */
+static inline int trace_count(const char *text)
+{
+	FILE *file = fopen(TRACING "/trace", "r");
+	char line[512];
+	int count = 0;
+
+	if (!file)
+		return -errno;
+	while (fgets(line, sizeof(line), file))
+		count += strstr(line, "iommu_domain_alloc_user:") && strstr(line, text);
+	fclose(file);
+	return count;
+}
+
+static inline void trace_end(void)
+{
+	write_file(ALLOC_EVENT, "0");
+}
+
+/* A number of pages from /proc/vmstat */
+static inline long vmstat(const char *name)
+{
+	char line[128], word[64];
+	long value = -1, number;
+	FILE *file;
+
+	write_file("/proc/sys/vm/stat_refresh", "1");
+	file = fopen("/proc/vmstat", "r");
+	while (file && fgets(line, sizeof(line), file))
+		if (sscanf(line, "%63s %ld", word, &number) == 2 && !strcmp(word, name))
+			value = number;
+	if (file)
+		fclose(file);
+	return value;
+}
+
+#endif /* _USER_DOMAIN_UTIL_H */
