@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 //! Upstream's own iommufd selftests, on the kernel as released, the patched one with the series
 //! off, and the patched one: the last two must pass what the first one passes. The list of that is
-//! checked in, so that a test cannot vanish from all three.
+//! checked in, so that a test cannot vanish from all three. With the series on, a tracepoint says
+//! that the domains they ask for came from ours.
 
 use super::account;
 use crate::kernel::Flavour;
@@ -17,6 +18,9 @@ const PROGRAMS: [&str; 2] = ["upstream/iommufd", "upstream/iommufd_fail_nth"];
 
 /// The tests map huge pages: 2 MiB each, 128 MiB in the largest.
 const APPEND: &str = "ext.run=upstream/iommufd,upstream/iommufd_fail_nth ext.hugepages=256";
+
+/// What the programs cause when the series is on, and how a guest is told to count it.
+const EVENT: &str = "iommu_ext/iommu_domain_alloc_user";
 
 pub fn run(lab: &mut Lab, ledger: &mut Ledger) -> Result<()> {
     for flavour in [Flavour::Pristine, Flavour::Off, Flavour::Lean] {
@@ -34,11 +38,17 @@ pub fn run(lab: &mut Lab, ledger: &mut Ledger) -> Result<()> {
         })?;
         let list = names(&list);
         let kernel = flavour.name();
+        let ours = matches!(flavour, Flavour::Lean);
+        let append = if ours {
+            format!("{APPEND} ext.trace={EVENT}")
+        } else {
+            APPEND.to_owned()
+        };
         let guest = lab.run(
             flavour,
             PROFILE,
             &format!("upstream-{kernel}"),
-            APPEND,
+            &append,
             |_, _| {},
         )?;
         account(
@@ -50,8 +60,29 @@ pub fn run(lab: &mut Lab, ledger: &mut Ledger) -> Result<()> {
             &guest,
             |ledger, source, report| compare(ledger, source, report, &list),
         );
+        for program in PROGRAMS.iter().filter(|_| ours) {
+            let source = Source {
+                suite: "upstream",
+                profile: kernel,
+                program: program.rsplit('/').next().unwrap_or(program),
+                log: &guest.tests_log,
+            };
+            let served = match traced(&guest.tests, program) {
+                Some(count) if count > 0 => Outcome::Passed,
+                count => Outcome::Failed(format!("{EVENT} was seen {count:?} times")),
+            };
+            ledger.add(source, "served_by_domain_alloc_user", served);
+        }
     }
     Ok(())
+}
+
+/// How often the guest saw a program cause the event.
+fn traced(lines: &[String], program: &str) -> Option<u64> {
+    let prefix = format!("# program {program} traced ");
+    lines
+        .iter()
+        .find_map(|line| line.trim().strip_prefix(&prefix)?.parse().ok())
 }
 
 /// The names in a list, one a line, `#` for comments.
@@ -150,6 +181,14 @@ mod tests {
             1
         );
         assert_eq!(outcomes("p.a\n", "TAP version 13\n1..2\nok 1 a\n").len(), 2);
+    }
+
+    #[test]
+    fn events_are_counted_for_each_program() {
+        let lines = ["# program a traced 0", "x", "# program b traced 12 "].map(str::to_owned);
+        assert_eq!(traced(&lines, "a"), Some(0));
+        assert_eq!(traced(&lines, "b"), Some(12));
+        assert_eq!(traced(&lines, "c"), None);
     }
 
     #[test]
