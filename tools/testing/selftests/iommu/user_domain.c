@@ -222,7 +222,7 @@ TEST_F(user_domain, nothing_leaks)
 	nested.len = sizeof(data);
 	flags.flags = IOMMU_HWPT_ALLOC_NEST_PARENT;
 
-	before = vmstat("nr_iommu_pages");
+	before = vm_pages("nr_iommu_pages");
 	ASSERT_LT(0, before);
 	for (i = 0; i < 200; i++) {
 		ASSERT_EQ(0, hwpt_alloc(&self->request, &hwpt));
@@ -230,7 +230,7 @@ TEST_F(user_domain, nothing_leaks)
 		ASSERT_EQ(-EOPNOTSUPP, hwpt_alloc(&flags, &hwpt));
 		ASSERT_EQ(0, iommufd_destroy(self->user.iommufd, hwpt));
 	}
-	EXPECT_EQ(before, vmstat("nr_iommu_pages"));
+	EXPECT_EQ(before, vm_pages("nr_iommu_pages"));
 	EXPECT_EQ(0, iommufd_destroy(self->user.iommufd, parent));
 }
 

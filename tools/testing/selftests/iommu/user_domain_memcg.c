@@ -15,26 +15,27 @@
 #define GROUP		ROOT "/iommu_ext_user_domain"
 #define PAGE		4096ll
 
-static long long group_read(const char *file, const char *name)
+static long long tables(void)
 {
-	char path[128], line[128], word[64];
+	FILE *file = fopen(GROUP "/memory.stat", "r");
 	long long value = -1, number;
-	FILE *stream;
+	char line[128], word[64];
 
-	snprintf(path, sizeof(path), GROUP "/%s", file);
-	stream = fopen(path, "r");
-	while (stream && fgets(line, sizeof(line), stream))
-		if (!name ? sscanf(line, "%lld", &value) == 1 :
-		    sscanf(line, "%63s %lld", word, &number) == 2 && !strcmp(word, name))
-			value = name ? number : value;
-	if (stream)
-		fclose(stream);
+	while (file && fgets(line, sizeof(line), file))
+		if (sscanf(line, "%63s %lld", word, &number) == 2 &&
+		    !strcmp(word, "sec_pagetables"))
+			value = number;
+	if (file)
+		fclose(file);
 	return value;
 }
 
-static long long tables(void)
+static long long charged(void)
 {
-	return group_read("memory.stat", "sec_pagetables");
+	char text[32] = "";
+
+	read_text(GROUP "/memory.current", text, sizeof(text));
+	return atoll(text);
 }
 
 /* The kernel sums up every two seconds; it has to be so within five */
@@ -213,8 +214,7 @@ static int fill_group(const struct pci *pci, uint32_t *nr)
 	request.devid = user.devid;
 	request.pt = user.ioas;
 	/* Room for the tables of a few domains */
-	snprintf(limit, sizeof(limit), "%lld",
-		 group_read("memory.current", NULL) + 128 * PAGE);
+	snprintf(limit, sizeof(limit), "%lld", charged() + 128 * PAGE);
 	if (write_file(GROUP "/memory.max", limit))
 		return -EIO;
 	for (*nr = 0; *nr < 4096; ++*nr) {

@@ -188,7 +188,7 @@ TEST_F(mock, data_lengths)
 	self->nested.data = buffer;
 	self->paging.data = buffer;
 	self->paging.type = IOMMU_HWPT_DATA_SELFTEST;
-	for (i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+	for (i = 0; i < ARRAY_SIZE(rows); i++) {
 		self->nested.len = rows[i].len;
 		EXPECT_EQ(rows[i].wanted, attempt(&self->nested));
 		self->paging.len = rows[i].len;
@@ -218,7 +218,7 @@ TEST_F(mock, data_types)
 	size_t i;
 
 	self->paging.data = &self->data;
-	for (i = 0; i < sizeof(types) / sizeof(types[0]); i++) {
+	for (i = 0; i < ARRAY_SIZE(types); i++) {
 		self->nested.type = types[i];
 		self->paging.type = types[i];
 		self->paging.len = sizeof(self->data);
@@ -279,7 +279,7 @@ TEST_F(mock, bad_address)
 
 TEST_F(mock, nothing_leaks)
 {
-	long before = vmstat("nr_iommu_pages");
+	long before = vm_pages("nr_iommu_pages");
 	int i;
 
 	ASSERT_LT(0, before);
@@ -291,7 +291,7 @@ TEST_F(mock, nothing_leaks)
 		ASSERT_EQ(-EINVAL, attempt(&self->nested));
 		self->nested.len = sizeof(self->data);
 	}
-	EXPECT_EQ(before, vmstat("nr_iommu_pages"));
+	EXPECT_EQ(before, vm_pages("nr_iommu_pages"));
 }
 
 /* One case of upstream's, whose requests are known from its source */

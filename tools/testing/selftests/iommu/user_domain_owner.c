@@ -21,9 +21,9 @@ enum {
 };
 
 /* As in <linux/iommu.h> */
-#define TYPE_PAGING	(1 << 0)
-#define TYPE_DMA	(1 << 0 | 1 << 1)
-#define TYPE_SVA	(1 << 4)
+#define TYPE_PAGING	0x01
+#define TYPE_DMA	0x03
+#define TYPE_SVA	0x10
 
 #define CORE		"drivers/iommu/ext/user_domain.rs"
 

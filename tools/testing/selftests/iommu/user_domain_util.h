@@ -77,7 +77,7 @@ static inline void trace_end(void)
 }
 
 /* A number of pages from /proc/vmstat */
-static inline long vmstat(const char *name)
+static inline long vm_pages(const char *name)
 {
 	char line[128], word[64];
 	long value = -1, number;
