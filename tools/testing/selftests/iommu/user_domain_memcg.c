@@ -192,8 +192,26 @@ TEST_F(memcg, tables_are_counted)
 	EXPECT_EQ(start, tables_become(start));
 }
 
-/* In a full cgroup, by a task that must not be killed; the first error */
-static int fill_group(const struct pci *pci, uint32_t *nr)
+/* What parent and child know of each other without the kernel having to allocate */
+struct shared {
+	bool full;			/* the child has come that far */
+	bool room;			/* the parent has made room */
+	int error;			/* what the first domain too many got */
+	unsigned int nr;		/* how many there were */
+};
+
+static bool is_so(bool *it)
+{
+	return __atomic_load_n(it, __ATOMIC_SEQ_CST);
+}
+
+static void make_so(bool *it)
+{
+	__atomic_store_n(it, true, __ATOMIC_SEQ_CST);
+}
+
+/* A task that must not be killed fills its cgroup */
+static int fill_group(const struct pci *pci, struct shared *shared)
 {
 	struct hwpt_request request = {};
 	struct user user = no_user;
@@ -209,47 +227,53 @@ static int fill_group(const struct pci *pci, uint32_t *nr)
 	if (!ret)
 		ret = iommufd_map(&user);
 	if (ret)
-		return -EIO;
+		return 1;
 	request.iommufd = user.iommufd;
 	request.devid = user.devid;
 	request.pt = user.ioas;
 	/* Room for the tables of a few domains */
 	snprintf(limit, sizeof(limit), "%lld", charged() + 128 * PAGE);
 	if (write_file(GROUP "/memory.max", limit))
-		return -EIO;
-	for (*nr = 0; *nr < 4096; ++*nr) {
-		ret = hwpt_alloc(&request, &hwpt);
-		if (ret)
-			break;
+		return 1;
+	while (shared->nr < 4096 && !shared->error) {
+		shared->error = hwpt_alloc(&request, &hwpt);
+		if (!shared->error)
+			shared->nr++;
 	}
-	/* With more room it goes on */
-	if (write_file(GROUP "/memory.max", "max") || hwpt_alloc(&request, &hwpt))
-		return -EIO;
+	make_so(&shared->full);
+	while (!is_so(&shared->room))
+		usleep(1000);
+	/* And now it goes on */
+	if (hwpt_alloc(&request, &hwpt))
+		return 2;
 	user_close(&user);
-	return ret;
+	return 0;
 }
 
 TEST_F(memcg, full)
 {
-	int from[2], status, answer[2] = {};
+	struct shared *shared = mmap(NULL, PAGE, PROT_READ | PROT_WRITE,
+				     MAP_SHARED | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
+	int status = 0;
 	pid_t pid;
 
-	ASSERT_EQ(0, pipe(from));
+	ASSERT_NE(MAP_FAILED, shared);
 	pid = fork();
 	ASSERT_LE(0, pid);
-	if (!pid) {
-		uint32_t nr = 0;
-
-		answer[0] = fill_group(&self->one, &nr);
-		answer[1] = nr;
-		_exit(write(from[1], answer, sizeof(answer)) != sizeof(answer));
-	}
-	ASSERT_EQ((ssize_t)sizeof(answer), read(from[0], answer, sizeof(answer)));
-	EXPECT_EQ(-ENOMEM, answer[0]);
-	EXPECT_LT(0, answer[1]);
-	ASSERT_EQ(pid, waitpid(pid, &status, 0));
+	if (!pid)
+		_exit(fill_group(&self->one, shared));
+	while (!is_so(&shared->full) && !waitpid(pid, &status, WNOHANG))
+		usleep(10000);
+	EXPECT_TRUE(shared->full);
+	EXPECT_EQ(-ENOMEM, shared->error);
+	EXPECT_LT(0, shared->nr);
+	EXPECT_EQ(0, write_file(GROUP "/memory.max", "max"));
+	make_so(&shared->room);
+	if (shared->full)
+		ASSERT_EQ(pid, waitpid(pid, &status, 0));
 	EXPECT_EQ(0, status);
 	EXPECT_EQ(0, tables_become(0));
+	munmap(shared, PAGE);
 }
 
 TEST_HARNESS_MAIN
