@@ -203,10 +203,8 @@ fn user_data(kind: u32, uptr: usize, len: usize) -> bindings::iommu_user_data {
 impl Fixture {
     /// All is possible on the first stage, tracking and being a parent also on the second.
     fn new() -> Result<KBox<Self>> {
-        // SAFETY: All of these are C structures for which zeroes are valid, but for `told`: there
-        // zeroes are `Nothing`, or are overwritten.
         let mut this: KBox<mem::MaybeUninit<Self>> = KBox::new_uninit(GFP_KERNEL)?;
-        // SAFETY: As above.
+        // SAFETY: Zeroes are valid for all of the C structures, and `told` is written.
         let mut this = unsafe {
             this.as_mut_ptr().write_bytes(0, 1);
             (&raw mut (*this.as_mut_ptr()).told).write(Told::Nothing);
