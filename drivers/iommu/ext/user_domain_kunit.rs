@@ -348,7 +348,7 @@ fn warnings(f: impl FnOnce()) -> c_int {
     }
 }
 
-#[kunit_tests(iommu_user_domain)]
+#[kunit_tests(iommu_ext_user_domain)]
 mod tests {
     use super::*;
 
