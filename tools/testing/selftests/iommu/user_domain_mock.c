@@ -305,8 +305,8 @@ TEST_F(mock, upstream_is_served)
 		null = open("/dev/null", O_RDWR);
 		dup2(null, 1);
 		dup2(null, 2);
-		execl("./upstream/iommufd", "iommufd", "-f", "iommufd_ioas", "-v", "mock_domain",
-		      "-t", "alloc_hwpt_nested", NULL);
+		execl("./upstream/iommufd", "iommufd", "-r",
+		      "iommufd_ioas.mock_domain.alloc_hwpt_nested", NULL);
 		_exit(127);
 	}
 	ASSERT_EQ(pid, waitpid(pid, &status, 0));
