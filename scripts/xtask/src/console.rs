@@ -73,6 +73,9 @@ pub fn untimed(line: &str) -> &str {
         .map_or(line, |stamp| &line[stamp.end()..])
 }
 
+/// The kernel says so when it prints a message again of which another CPU cut off the end.
+const REPLAY: &str = "** replaying previous printk message **";
+
 /// A warning that a test announced and has not closed yet.
 struct Expected {
     line: usize,
@@ -82,6 +85,11 @@ struct Expected {
 
 #[derive(Default)]
 pub struct Watch {
+    read: usize,
+    /// The last line, which may have been cut off, and whether the next one is to tell.
+    last: Option<(usize, String)>,
+    replay: bool,
+    /// The line that is being judged.
     line: usize,
     expected: Option<Expected>,
     /// A heading came that explains the next stack dump.
@@ -90,12 +98,50 @@ pub struct Watch {
     problems: Vec<Problem>,
 }
 
+/// What came of watching.
+pub struct Verdict {
+    pub problems: Vec<Problem>,
+    /// How many warnings came as announced; the kernel's own count must agree.
+    pub announced: usize,
+}
+
 impl Watch {
-    /// Takes the next line; tells whether it is a problem.
-    pub fn line(&mut self, line: &str) -> bool {
-        let before = self.problems.len();
-        self.line += 1;
-        let text = untimed(line.trim_end());
+    /// Takes the next line.
+    pub fn line(&mut self, line: &str) {
+        let line = line.trim_end();
+        self.read += 1;
+        if line == REPLAY {
+            self.replay = true;
+            return;
+        }
+        let replay = std::mem::take(&mut self.replay);
+        let last = self.last.replace((self.read, line.to_owned()));
+        match last {
+            Some((_, last)) if replay && line.starts_with(&last) => {}
+            Some((number, last)) => self.judge(number, &last),
+            None => {}
+        }
+    }
+
+    pub fn finish(mut self) -> Verdict {
+        if let Some((number, last)) = self.last.take() {
+            self.judge(number, &last);
+        }
+        if let Some(expected) = self.expected.take() {
+            self.problems.push(Problem {
+                line: expected.line,
+                text: format!("expect-warn BEGIN {} was never ended", expected.file),
+            });
+        }
+        Verdict {
+            problems: self.problems,
+            announced: self.announced,
+        }
+    }
+
+    fn judge(&mut self, number: usize, line: &str) {
+        self.line = number;
+        let text = untimed(line);
         if let Some(found) = EXPECT.captures(text) {
             match &found[1] {
                 "BEGIN" => self.begin(&found[2]),
@@ -113,22 +159,6 @@ impl Watch {
         } else if text.contains("Call Trace:") && !std::mem::take(&mut self.explained) {
             self.problem("a stack dump without a heading that explains it");
         }
-        self.problems.len() > before
-    }
-
-    /// How many warnings came as announced; the kernel's own count must agree.
-    pub fn announced(&self) -> usize {
-        self.announced
-    }
-
-    pub fn finish(mut self) -> Vec<Problem> {
-        if let Some(expected) = self.expected.take() {
-            self.problems.push(Problem {
-                line: expected.line,
-                text: format!("expect-warn BEGIN {} was never ended", expected.file),
-            });
-        }
-        self.problems
     }
 
     fn problem(&mut self, text: impl Into<String>) {
@@ -199,6 +229,7 @@ mod tests {
         }
         watch
             .finish()
+            .problems
             .into_iter()
             .map(|problem| format!("{}: {}", problem.line, problem.text))
             .collect()
@@ -323,7 +354,16 @@ mod tests {
         for line in [BEGIN, WARN, END, BEGIN, WARN, END, WARN] {
             watch.line(line);
         }
-        assert_eq!(watch.announced(), 2);
+        assert_eq!(watch.finish().announced, 2);
+    }
+
+    #[test]
+    fn a_message_that_is_replayed_counts_once() {
+        clean(&[&BEGIN[..35], REPLAY, BEGIN, WARN, END]);
+        assert_eq!(watch(&[WARN, REPLAY, WARN]).len(), 1);
+        // Nothing is overlooked for what another message is.
+        assert_eq!(watch(&[WARN, REPLAY, BEGIN, WARN, END]).len(), 1);
+        assert_eq!(watch(&[BEGIN, REPLAY]).len(), 1);
     }
 
     #[test]

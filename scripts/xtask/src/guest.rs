@@ -324,8 +324,9 @@ pub fn run(
         }
     }
     let status = qemu.wait()?;
-    record.announced = watch.announced();
-    record.problems = watch.finish();
+    let verdict = watch.finish();
+    record.announced = verdict.announced;
+    record.problems = verdict.problems;
     record.time = start.elapsed();
     if record.hung.is_none() && !status.success() {
         let said = fs::read_to_string(&qemu_log).unwrap_or_default();
