@@ -187,7 +187,7 @@ impl<'a> Group<'a> {
 
     fn set_ownership(&self, ownership: Ownership) {
         let state = bindings::iommu_dma_ownership {
-            owner: ownership.owner as _,
+            owner: ownership.owner as u32,
             cookie: ptr::without_provenance_mut(ownership.cookie.map_or(0, NonZeroUsize::get)),
             count: ownership.count,
             whole: ownership.whole,
