@@ -2,7 +2,7 @@
 //! Style and static checks, one test case each. The kernel's own checkers run in the toolchain
 //! root on the patched tree and on a copy of the lean build, and count only for files of ours.
 
-use super::{check, files, has_extension, suite_log};
+use super::{check, files, has_extension, suite_log, vtd};
 use crate::cache;
 use crate::ctx::Ctx;
 use crate::kernel::{self, Flavour, KernelBuild};
@@ -12,6 +12,7 @@ use crate::results::{Ledger, Source};
 use crate::root;
 use crate::sandbox::Sandbox;
 use anyhow::{Context, Result};
+use regex::Regex;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -49,6 +50,9 @@ const PANICS: [&str; 6] = [
     "unreachable!(",
 ];
 
+/// How the names of our KUnit suites begin: the filter that runs them knows no other.
+const KUNIT_PREFIX: &str = "iommu_ext_";
+
 struct Lint<'a> {
     ctx: &'a Ctx,
     /// All files of the repository, relative.
@@ -68,6 +72,8 @@ pub fn run(lab: &mut Lab, ledger: &mut Ledger) -> Result<()> {
     lint.record(ledger, "text", "files", "spdx", lint.spdx());
     lint.record(ledger, "text", "files", "leftovers", lint.leftovers());
     lint.record(ledger, "text", "rust", "no-panic", lint.no_panic());
+    lint.record(ledger, "text", "kunit", "suites", lint.kunit_suites());
+    lint.record(ledger, "text", "rst", "tests-exist", lint.named_tests());
 
     let mut fmt = lint.cargo(&["fmt", "--all", "--check"]);
     lint.command(ledger, ("host", "rust", "fmt"), &mut fmt, |line| {
@@ -139,13 +145,48 @@ impl Lint<'_> {
     }
 
     fn no_panic(&self) -> Result<(), String> {
-        let kernel = |file: &Path| file.starts_with("drivers") || file.starts_with("rust");
+        let kernel = |file: &Path| {
+            ["drivers", "rust", "samples"]
+                .iter()
+                .any(|dir| file.starts_with(dir))
+        };
         let rust = self
             .texts()
             .filter(|(file, _)| kernel(file) && has_extension(file, &["rs"]));
         verdict(rust.flat_map(|(file, text)| panics(file, &text)), |line| {
             line
         })
+    }
+
+    /// The kernel is told by name which suites to run.
+    fn kunit_suites(&self) -> Result<(), String> {
+        verdict(
+            self.texts()
+                .filter(|(file, _)| file.starts_with("drivers"))
+                .flat_map(|(_, text)| kunit_suites(&text))
+                .filter(|suite| !suite.starts_with(KUNIT_PREFIX)),
+            |suite| format!("{suite}: only suites called {KUNIT_PREFIX}* are run"),
+        )
+    }
+
+    /// A test that a table of the documentation names is there.
+    fn named_tests(&self) -> Result<(), String> {
+        let tables = self
+            .texts()
+            .filter(|(file, _)| has_extension(file, &["rst"]))
+            .flat_map(|(file, text)| {
+                let file = file.display().to_string();
+                let tests = named_tests(&text).into_iter();
+                tests.map(move |(place, test)| (file.clone(), place, test))
+            });
+        verdict(
+            tables.filter(|(_, place, test)| {
+                !self
+                    .texts()
+                    .any(|(file, text)| is_place_of_tests(file, place) && has_test(&text, test))
+            }),
+            |(file, place, test)| format!("{file}: there is no test {test} of {place}"),
+        )
     }
 
     fn cargo(&self, args: &[&str]) -> Command {
@@ -462,6 +503,85 @@ fn panics(file: &Path, text: &str) -> Vec<String> {
         .collect()
 }
 
+/// The names of KUnit suites that a source defines, in Rust or C.
+fn kunit_suites(text: &str) -> Vec<String> {
+    let regex = r#"#\[kunit_tests\((\w+)\)\]|struct kunit_suite \w+ = \{\s*\.name = "(\w+)""#;
+    let Ok(regex) = Regex::new(regex) else {
+        return Vec::new();
+    };
+    let suites = regex.captures_iter(text);
+    suites
+        .filter_map(|found| Some(found.get(1).or(found.get(2))?.as_str().to_owned()))
+        .collect()
+}
+
+/// What tables whose last column is headed "Tests" say there: place and name of each test.
+fn named_tests(rst: &str) -> Vec<(String, String)> {
+    let mut tests = Vec::new();
+    for table in rst.split(".. list-table::").skip(1) {
+        let mut rows = table_rows(table).into_iter();
+        let heading = rows.next().unwrap_or_default();
+        if heading.last().is_some_and(|cell| cell == "Tests") {
+            tests.extend(
+                rows.filter_map(|mut row| row.pop())
+                    .flat_map(|cell| cell_tests(&cell)),
+            );
+        }
+    }
+    tests
+}
+
+/// The cells of a list-table.
+fn table_rows(table: &str) -> Vec<Vec<String>> {
+    let mut rows: Vec<Vec<String>> = Vec::new();
+    let lines = table.lines().skip(1);
+    for line in lines.take_while(|line| line.is_empty() || line.starts_with(' ')) {
+        let text = line.trim();
+        if let Some(cell) = text.strip_prefix("* - ") {
+            rows.push(vec![cell.to_owned()]);
+        } else if let Some(row) = rows.last_mut() {
+            if let Some(cell) = text.strip_prefix("- ") {
+                row.push(cell.to_owned());
+            } else if let Some(cell) = row.last_mut() {
+                *cell += " ";
+                *cell += text;
+            }
+        }
+    }
+    rows
+}
+
+/// Reads `PLACE: TEST, TEST (REMARK); PLACE: TEST`.
+fn cell_tests(cell: &str) -> Vec<(String, String)> {
+    let mut tests = Vec::new();
+    for part in cell.split(';') {
+        let (place, names) = part.split_once(':').unwrap_or((part, ""));
+        for name in names.split(',') {
+            let name = name.split('(').next().unwrap_or_default();
+            tests.push((place.trim().to_owned(), name.trim().to_owned()));
+        }
+    }
+    tests
+}
+
+/// Whether a file holds tests of a place, as tables call it.
+fn is_place_of_tests(file: &Path, place: &str) -> bool {
+    let name = file.file_name().unwrap_or_default().to_string_lossy();
+    match place {
+        "host" => file.starts_with("tools/testing/logic"),
+        "KUnit" => file.starts_with("drivers") && name.contains("_kunit."),
+        program => file.starts_with(vtd::FOLDER) && *name == format!("{program}.c"),
+    }
+}
+
+/// Whether a source defines a test, in whatever way.
+fn has_test(source: &str, name: &str) -> bool {
+    let pattern = format!(
+        r"(?m)^TEST(_F(_TIMEOUT)?)?\((\w+, )?{name}[,)]|\bfn {name}\(|\bKUNIT_CASE\({name}\)"
+    );
+    Regex::new(&pattern).is_ok_and(|regex| regex.is_match(source))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -491,6 +611,40 @@ mod tests {
             panics(Path::new("f.rs"), text),
             ["f.rs:2: let a = b.unwrap();"]
         );
+    }
+
+    #[test]
+    fn kunit_suites_of_both_languages() {
+        let c = "static struct kunit_suite s = {\n\t.name = \"stubs\",\n";
+        assert_eq!(kunit_suites(c), ["stubs"]);
+        assert_eq!(kunit_suites("#[kunit_tests(model)]\nmod t {}\n"), ["model"]);
+    }
+
+    #[test]
+    fn documented_tests() {
+        let rst = ".. list-table::\n   :header-rows: 1\n\n   * - Case\n     - Tests\n   * - one\n     - prog: a,\n       b (remark); KUnit: c\n\nText: x\n\n.. list-table::\n\n   * - Case\n     - Where\n   * - a\n     - b: c\n";
+        let tests = [("prog", "a"), ("prog", "b"), ("KUnit", "c")];
+        assert_eq!(
+            named_tests(rst),
+            tests.map(|(place, test)| (place.to_owned(), test.to_owned()))
+        );
+        assert!(is_place_of_tests(
+            Path::new("drivers/x/y_kunit.rs"),
+            "KUnit"
+        ));
+        assert!(is_place_of_tests(
+            &Path::new(vtd::FOLDER).join("prog.c"),
+            "prog"
+        ));
+        assert!(!is_place_of_tests(
+            &Path::new(vtd::FOLDER).join("prog_b.c"),
+            "prog"
+        ));
+        assert!(has_test("TEST_F(prog, a)\n", "a"));
+        assert!(has_test("TEST_F_TIMEOUT(prog, a, 9)\n", "a"));
+        assert!(has_test("    fn a() -> Result {\n", "a"));
+        assert!(has_test("\tKUNIT_CASE(a),\n", "a"));
+        assert!(!has_test("TEST_F(prog, ab)\ncall(x, a)\n", "a"));
     }
 
     #[test]
