@@ -582,7 +582,6 @@ pub unsafe extern "C" fn iommu_dma_owner_remove_device(
 /// # Safety
 ///
 /// As for the show function of a seq_file.
-#[cfg(CONFIG_IOMMU_DEBUGFS)]
 #[export]
 pub unsafe extern "C" fn iommu_dma_owner_show(
     m: *mut bindings::seq_file,
