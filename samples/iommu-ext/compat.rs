@@ -1,0 +1,29 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What is called differently in Linux 7.2 and 7.3.
+
+/// What a driver's `probe` is told about the ID that matched.
+#[cfg(linux_7_2)]
+pub(crate) type IdInfo<'a, T> = &'a T;
+
+/// What a driver's `probe` is told about the ID that matched.
+#[cfg(not(linux_7_2))]
+pub(crate) type IdInfo<'a, T> = Option<&'a T>;
+
+/// Defines the table of a PCI driver's IDs.
+#[cfg(linux_7_2)]
+macro_rules! pci_device_table {
+    ($name:ident, $info:ty, $ids:tt) => {
+        kernel::pci_device_table!($name, MODULE_TABLE, $info, $ids);
+    };
+}
+
+/// Defines the table of a PCI driver's IDs.
+#[cfg(not(linux_7_2))]
+macro_rules! pci_device_table {
+    ($name:ident, $info:ty, $ids:tt) => {
+        kernel::pci_device_table!($name, $info, $ids);
+    };
+}
+
+pub(crate) use pci_device_table;
