@@ -17,7 +17,8 @@ pub const SETTINGS: &str = "\
 Settings (make VARIABLE=value target):
   KVER=7.3|7.2   kernel series, newest point release (default 7.3)
   KSRC=dir       a kernel source tree of your own instead; it is never written to
-  SUITE=name     make test: one suite of host, lint, kunit, vtd, upstream
+  SUITE=name     make test: one suite of host, lint, compile, kunit, vtd,
+                 upstream
   T=name         make test: one kselftest in the guest
   PROFILE=name   make test: one guest profile
   LONG=1         make test: the long form of the stress tests

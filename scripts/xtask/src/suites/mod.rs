@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 //! The test suites, and what they have in common.
 
+mod compile;
 mod host;
 mod kunit;
 mod lint;
@@ -20,7 +21,7 @@ use std::process::{Command, Stdio};
 use std::time::Instant;
 
 /// The suites in the order in which they run: quick ones first.
-pub const SUITES: [&str; 5] = ["host", "lint", "kunit", "vtd", "upstream"];
+pub const SUITES: [&str; 6] = ["host", "lint", "compile", "kunit", "vtd", "upstream"];
 
 /// The kselftests that there are or will be.
 const PROGRAMS: [&str; 5] = [
@@ -129,6 +130,7 @@ pub fn run(lab: &mut Lab, selection: &Selection) -> Result<Vec<Record>> {
         match suite.as_str() {
             "host" => host::run(lab, &mut ledger, selection)?,
             "lint" => lint::run(lab, &mut ledger)?,
+            "compile" => compile::run(lab, &mut ledger)?,
             "kunit" => kunit::run(lab, &mut ledger)?,
             "vtd" => vtd::run(lab, &mut ledger, selection)?,
             "upstream" => upstream::run(lab, &mut ledger)?,
