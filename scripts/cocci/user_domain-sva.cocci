@@ -52,7 +52,7 @@ expression E1, E2;
 -struct iommu_mm_data *iommu_mm = domain->mm->iommu_mm;
 +struct iommu_mm_data *iommu_mm;
  struct device *dev = E2;
- 
+
 +if (WARN_ON(iommu_domain_data_owner(domain) != IOMMU_DOMAIN_DATA_OWNER_SVA))
 +	return;
 +iommu_mm = domain->mm->iommu_mm;
