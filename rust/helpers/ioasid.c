@@ -2,6 +2,21 @@
 
 #include "../../drivers/iommu/ext/shim/ioasid_xa.h"
 
+/*
+ * As xa_load(), without an RCU section of its own, and for entries that are never
+ * reserved.
+ */
+__rust_helper void *rust_helper_ioasid_xa_load(unsigned long index)
+{
+	XA_STATE(xas, &ioasid_xa, index);
+	void *entry;
+
+	do {
+		entry = xas_load(&xas);
+	} while (xas_retry(&xas, entry));
+	return entry;
+}
+
 __rust_helper unsigned long rust_helper_ioasid_xa_lock(void)
 	__acquires(&ioasid_xa.xa_lock)
 {

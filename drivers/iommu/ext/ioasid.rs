@@ -124,9 +124,9 @@ static SPACE: Space<Kernel> = Space {
     count: Atomic::new(0),
 };
 
-/// The chunk in which the next ID is probably found; null or an entry of the XArray. Accessed
+/// The chunk in which the next ID is probably found; null or one of a node in the XArray. Accessed
 /// under the XArray's lock.
-static HINT: Atomic<*mut Node> = Atomic::new(ptr::null_mut());
+static HINT: Atomic<*mut Chunk<Kernel>> = Atomic::new(ptr::null_mut());
 
 /// Whether IDs come from custom allocators. Written under both locks, read under the XArray's.
 static CUSTOM: Atomic<bool> = Atomic::new(false);
@@ -180,8 +180,8 @@ impl Accounts for Set {
 /// Looks up the chunk of an ID.
 fn lookup(id: ioasid_t, _rcu: &rcu::Guard) -> Result<&Chunk<Kernel>, Refusal> {
     let index = Chunk::<Kernel>::index_of(id);
-    // SAFETY: The XArray is a static object.
-    let node = unsafe { bindings::xa_load(&raw mut bindings::ioasid_xa, index as c_ulong) };
+    // SAFETY: The RCU lock is held.
+    let node = unsafe { bindings::ioasid_xa_load(index as c_ulong) };
     // SAFETY: Entries of the XArray are null or valid nodes, which are freed a grace period after
     // they were taken out.
     let node = unsafe { node.cast::<Node>().as_ref() };
@@ -290,10 +290,10 @@ impl Store for Locked {
 
     #[inline]
     fn load(&self, index: u32) -> Option<&Chunk<Kernel>> {
-        // SAFETY: The XArray is a static object; entries are null, or nodes that are valid while
-        // they cannot be removed, which needs `&mut self`.
+        // SAFETY: The lock is held; entries are null, or nodes that are valid while they cannot be
+        // removed, which needs `&mut self`.
         let node = unsafe {
-            bindings::xa_load(&raw mut bindings::ioasid_xa, index as c_ulong)
+            bindings::ioasid_xa_load(index as c_ulong)
                 .cast::<Node>()
                 .as_ref()
         };
@@ -318,16 +318,13 @@ impl Store for Locked {
 
     #[inline]
     fn hint(&self) -> Option<&Chunk<Kernel>> {
-        // SAFETY: The hint is null or an entry of the XArray, see `remove()`; then as in `load()`.
-        let node = unsafe { HINT.load(Relaxed).as_ref() };
-        Some(&node?.chunk)
+        // SAFETY: The hint is null or of a node in the XArray, see `remove()`; then as in `load()`.
+        unsafe { HINT.load(Relaxed).as_ref() }
     }
 
     #[inline]
     fn remember(&self, chunk: &Chunk<Kernel>) {
-        // SAFETY: All chunks that the allocator knows are fields of nodes.
-        let node = unsafe { container_of!(ptr::from_ref(chunk), Node, chunk) };
-        HINT.store(node.cast_mut(), Relaxed);
+        HINT.store(ptr::from_ref(chunk).cast_mut(), Relaxed);
     }
 
     fn remove(&mut self, index: u32) {
@@ -335,7 +332,8 @@ impl Store for Locked {
         let node = unsafe { bindings::__xa_erase(&raw mut bindings::ioasid_xa, index as c_ulong) };
         // INVARIANT: The node is out of the XArray. The logic removes at most one at a time.
         self.removed = node.cast();
-        if HINT.load(Relaxed) == self.removed {
+        // SAFETY: The logic removes what is there, so this is a node; nobody frees it before us.
+        if HINT.load(Relaxed) == unsafe { &raw mut (*self.removed).chunk } {
             HINT.store(ptr::null_mut(), Relaxed);
         }
     }
@@ -400,9 +398,13 @@ impl Drop for Allocators {
 /// Both must be valid.
 unsafe fn same_space(a: *mut ioasid_allocator_ops, b: *mut ioasid_allocator_ops) -> bool {
     // SAFETY: By the requirement of this function.
-    let (a, b) = unsafe { (&*a, &*b) };
-    a.alloc.map(|f| f as usize) == b.alloc.map(|f| f as usize)
-        && a.free.map(|f| f as usize) == b.free.map(|f| f as usize)
+    let [a, b] = [a, b].map(|ops| unsafe {
+        (
+            (*ops).alloc.map(|f| f as usize),
+            (*ops).free.map(|f| f as usize),
+        )
+    });
+    a == b
 }
 
 /// Tries `step` until it has what memory it needs. `step` also returns `None` to give up.
@@ -415,14 +417,20 @@ fn with_memory(mut step: impl FnMut(&Locked) -> Option<Step>) -> Option<Step> {
             // If it was not this chunk that was used in the end.
             SPACE.trim(&mut locked, index);
         }
-        let Some(Step::Grow(index)) = result else {
-            return result;
+        locked = match result {
+            Some(Step::Grow(index)) => {
+                grown = Some(index);
+                match locked.grow(index) {
+                    Some(locked) => locked,
+                    None => return Some(Step::Full),
+                }
+            }
+            Some(Step::Pause) => {
+                drop(locked);
+                Locked::new()
+            }
+            _ => return result,
         };
-        locked = match locked.grow(index) {
-            Some(locked) => locked,
-            None => return Some(Step::Full),
-        };
-        grown = Some(index);
     }
 }
 
@@ -453,7 +461,7 @@ unsafe fn alloc(
         if let Some(ops) = allocators.active() {
             // SAFETY: Registered allocators are valid, and unregistering needs the mutex; the rest
             // by the requirement of this function.
-            return unsafe { alloc_custom(&*ops, range, set, data) };
+            return unsafe { alloc_custom(ops, range, set, data) };
         }
     }
 }
@@ -464,17 +472,18 @@ unsafe fn alloc(
 ///
 /// As for [`ioasid_alloc`]; `ops` is registered.
 unsafe fn alloc_custom(
-    ops: &ioasid_allocator_ops,
+    ops: *mut ioasid_allocator_ops,
     range: (ioasid_t, ioasid_t),
     set: *mut c_void,
     data: *mut c_void,
 ) -> Option<ioasid_t> {
-    let (alloc, free) = (ops.alloc?, ops.free?);
+    // SAFETY: By the requirement of this function. Its list is not ours to look at.
+    let (alloc, free, pdata) = unsafe { ((*ops).alloc?, (*ops).free?, (*ops).pdata) };
     if !SPACE.may_grow(&Locked::new(), set) {
         return None;
     }
     // SAFETY: The allocator asked for calls with these arguments.
-    let id = unsafe { alloc(range.0, range.1, ops.pdata) };
+    let id = unsafe { alloc(range.0, range.1, pdata) };
     if id == INVALID_IOASID {
         return None;
     }
@@ -492,7 +501,7 @@ unsafe fn alloc_custom(
         warn_once!();
     }
     // SAFETY: The allocator asked for calls with these arguments; the ID is its own.
-    unsafe { free(id, ops.pdata) };
+    unsafe { free(id, pdata) };
     None
 }
 

@@ -34,6 +34,10 @@ const USED: u32 = (1 << CHUNK_IDS) - 1;
 /// Bit of [`Chunk::key`]: the store was told that the chunk has no free ID.
 const HIDDEN: u32 = 1 << 31;
 
+/// Chunks that one search hides at most before it lets go of the lock, under which interrupts are
+/// off. IDs asked for by number leave full chunks that no search has met.
+pub const MOST_HIDDEN: u32 = 32;
+
 /// No chunk index.
 const NO_CHUNK: u32 = u32::MAX;
 
@@ -340,6 +344,8 @@ pub enum Step {
     Done(u32),
     /// Put a chunk at this index and try again.
     Grow(u32),
+    /// Let go of the lock for a moment and try again: the search goes on behind what it hid.
+    Pause,
     /// There is no such ID, or none left for this set.
     Full,
 }
@@ -377,6 +383,7 @@ impl<P: Platform> Space<P> {
         let to = Chunk::<P>::index_of(hi);
         // Whether all chunks from `first` up to `from` are full.
         let mut all_full = from == first;
+        let mut may_hide = MOST_HIDDEN;
 
         if let Some(chunk) = store.hint() {
             if chunk.index() == from {
@@ -400,6 +407,10 @@ impl<P: Platform> Space<P> {
                 return Step::Done(id);
             }
             if chunk.is_full() {
+                let Some(left) = may_hide.checked_sub(1) else {
+                    return Step::Pause;
+                };
+                may_hide = left;
                 chunk.key.store(index | HIDDEN);
                 store.hide(chunk, true);
             } else {

@@ -8,7 +8,7 @@ mod common;
 
 use common::Atomics;
 use logic::logic::{
-    ioasid::{Accounts, Chunk, Refusal, Space, Step, Store, CHUNK_IDS, FIRST, LAST},
+    ioasid::{Accounts, Chunk, Refusal, Space, Step, Store, CHUNK_IDS, FIRST, LAST, MOST_HIDDEN},
     Word,
 };
 use proptest::prelude::*;
@@ -126,6 +126,7 @@ impl Allocator {
             match result {
                 Step::Done(id) => return Some(id),
                 Step::Full => return None,
+                Step::Pause => {}
                 Step::Grow(index) => {
                     if self.shelf.chunks.len() >= self.memory {
                         return None;
@@ -431,4 +432,29 @@ fn a_million_ids_fill_and_drain() {
         assert_eq!(all.put(id), Ok(Some(false)));
     }
     assert_eq!(all.shelf.chunks.len(), 1);
+}
+
+#[test]
+fn a_search_pauses() {
+    let mut all = Allocator::new();
+    let end = 5 * MOST_HIDDEN * CHUNK_IDS;
+    // IDs asked for by number leave full chunks that no search has met.
+    for id in FIRST..end {
+        assert_eq!(all.alloc(id, id, 0, 0), Some(id));
+    }
+    let hidden = |all: &Allocator| all.shelf.hidden.borrow().len();
+    let mut pauses = 0;
+    loop {
+        let before = hidden(&all);
+        let step = all.space.alloc(&all.shelf, (0, u32::MAX), 0, 0);
+        assert!(hidden(&all) - before <= MOST_HIDDEN as usize);
+        if step != Step::Pause {
+            assert_eq!(step, Step::Grow(end / CHUNK_IDS));
+            break;
+        }
+        assert!(hidden(&all) > before, "no progress");
+        pauses += 1;
+    }
+    assert!(pauses >= 4);
+    assert_eq!(all.alloc(0, u32::MAX, 0, 0), Some(end));
 }
