@@ -104,7 +104,8 @@ impl<T: ForeignOwnable + Send + Sync + 'static> Set<T> {
         })
     }
 
-    /// Looks up the data of an ID, which is lent as long as the RCU lock is held. Any context.
+    /// Looks up the data of an ID, which is lent as long as the RCU lock is held. Any context but
+    /// NMI.
     ///
     /// `None`: the ID is being freed. Fails with `ENOENT` if nobody holds the ID, with `EACCES` if
     /// it is of another set.
@@ -120,7 +121,7 @@ impl<T: ForeignOwnable + Send + Sync + 'static> Set<T> {
         Ok((!data.is_null()).then(|| unsafe { T::borrow(data) }))
     }
 
-    /// Adds a reference to an ID, which keeps it from being used again. Any context.
+    /// Adds a reference to an ID, which keeps it from being used again. Any context but NMI.
     ///
     /// Fails as [`Self::find`], and with `EOVERFLOW`.
     pub fn get(&'static self, id: u32) -> Result<Reference> {
@@ -143,8 +144,17 @@ impl<T: ForeignOwnable + Send + Sync + 'static> Set<T> {
     }
 }
 
-/// An ID and its data. Dropping it takes the data from the ID, waits for lookups that may use it,
-/// and frees the ID: it may sleep.
+/// An ID and its data.
+///
+/// Dropping it takes the data from the ID, waits for a grace period, so that no lookup uses the
+/// data any more, and drops the reference to the ID, which frees it unless there is a
+/// [`Reference`].
+///
+/// # Context
+///
+/// [`Self::replace`] and dropping may sleep, and wait for all who hold the RCU lock: neither may
+/// happen in an interrupt, NMIs included, nor with interrupts or preemption off, under a spinlock,
+/// or under an [`rcu::Guard`]. Whoever has to let go of an ID there can send it to a workqueue.
 ///
 /// # Invariants
 ///
@@ -201,6 +211,11 @@ impl<T: ForeignOwnable> Drop for Ioasid<T> {
 }
 
 /// A reference to an ID, which keeps it from being used again, though not its data.
+///
+/// # Context
+///
+/// It may be dropped in any context but NMI. That takes a spinlock, which sleeps on `PREEMPT_RT`;
+/// the last reference also calls the custom allocator that the ID came from, if any.
 ///
 /// # Invariants
 ///
