@@ -221,8 +221,10 @@ static bool bag_first(struct id_bag *bag, ioasid_t *id)
 	return false;
 }
 
+/* Serialises changes by all files: none meets an ID that another is making or freeing */
+static DEFINE_MUTEX(change_lock);
+
 struct ioasid_state {
-	struct mutex lock;	/* serialises changes; finders go without */
 	struct id_bag held;	/* from ioasid_alloc() */
 	struct xarray extra;	/* more references to held IDs: how many */
 	struct id_bag global;	/* from iommu_alloc_global_pasid() */
@@ -345,7 +347,6 @@ static void *ioasid_state_open(void)
 
 	if (!state)
 		return ERR_PTR(-ENOMEM);
-	mutex_init(&state->lock);
 	bag_init(&state->held);
 	xa_init(&state->extra);
 	bag_init(&state->global);
@@ -382,6 +383,17 @@ static bool forget_ref(struct ioasid_state *state, ioasid_t id)
 	return true;
 }
 
+/* The ID's own reference to its object, after this file dropped its last one to the ID */
+static void object_put_freed(struct test_object *obj, ioasid_t id)
+{
+	if (IS_ERR_OR_NULL(obj))
+		return;
+	/* While somebody else has a reference, the ID and its object can be found */
+	while (ioasid_find(NULL, id, NULL) == obj)
+		cond_resched();
+	object_put(obj);
+}
+
 /* Nobody else changes an ID that this file holds, so its object stays until then */
 static void free_held(struct ioasid_state *state, ioasid_t id, enum ioasid_test_context context)
 {
@@ -389,8 +401,8 @@ static void free_held(struct ioasid_state *state, ioasid_t id, enum ioasid_test_
 	bool last = forget_ref(state, id);
 
 	call_in_context(context, ioasid_free_fn, &id);
-	if (last && !IS_ERR(obj))
-		object_put(obj);
+	if (last)
+		object_put_freed(obj, id);
 }
 
 static void drain(struct ioasid_state *state)
@@ -412,7 +424,9 @@ static void ioasid_state_release(void *data)
 	struct ioasid_state *state = data;
 	u32 i;
 
+	mutex_lock(&change_lock);
 	drain(state);
+	mutex_unlock(&change_lock);
 	mutex_lock(&custom_lock);
 	for (i = 0; i < IOASID_TEST_NR_CUSTOM; i++)
 		custom_unregister(state, i);
@@ -420,7 +434,6 @@ static void ioasid_state_release(void *data)
 	for (i = 0; i < IOASID_TEST_NR_SETS; i++)
 		if (state->quota_changed[i])
 			WRITE_ONCE(sets[i]->quota, 0);
-	mutex_destroy(&state->lock);
 	kfree(state);
 }
 
@@ -642,8 +655,8 @@ static int test_put(struct ioasid_state *state, struct ioasid_test_ref *args)
 	obj = ioasid_find(NULL, args->id, NULL);
 	last = forget_ref(state, args->id);
 	args->freed = ioasid_put(args->id);
-	if (last && !IS_ERR(obj))
-		object_put(obj);
+	if (last)
+		object_put_freed(obj, args->id);
 	return 0;
 }
 
@@ -777,10 +790,7 @@ static void stress_free(struct stress_thread *t)
 	if (atomic_xchg(stress_holder(t, id), 0) != t->nr)
 		t->count.double_holders++;
 	call_in_context(context, ioasid_free_fn, &id);
-	/* While another thread has a reference, the ID and its object can be found */
-	while (ioasid_find(NULL, id, NULL) == obj)
-		cond_resched();
-	object_put(obj);
+	object_put_freed(obj, id);
 }
 
 static void stress_set_data(struct stress_thread *t)
@@ -1011,6 +1021,8 @@ static int ioasid_change(struct ioasid_state *state, unsigned int cmd, union ioa
 		return test_set(state, &args->set);
 	case IOASID_TEST_CUSTOM:
 		return test_custom(state, &args->custom);
+	case IOASID_TEST_STRESS:
+		return test_stress(&args->stress);
 	case IOASID_TEST_DRAIN:
 		drain(state);
 		return 0;
@@ -1032,12 +1044,10 @@ static long ioasid_state_ioctl(void *data, unsigned int cmd, void __user *arg)
 
 	if (cmd == IOASID_TEST_FIND) {
 		ret = test_find(state, &args.find);
-	} else if (cmd == IOASID_TEST_STRESS) {
-		ret = test_stress(&args.stress);
 	} else {
-		mutex_lock(&state->lock);
+		mutex_lock(&change_lock);
 		ret = ioasid_change(state, cmd, &args);
-		mutex_unlock(&state->lock);
+		mutex_unlock(&change_lock);
 	}
 
 	if (!ret && (_IOC_DIR(cmd) & _IOC_READ) && copy_to_user(arg, &args, _IOC_SIZE(cmd)))
