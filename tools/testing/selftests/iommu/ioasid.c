@@ -619,6 +619,223 @@ TEST_F_TIMEOUT(ioasid, stress, 180)
 	EXPECT_LT(0, args.replaced);
 }
 
+/*
+ * Allocations of memory fail, within a call of this task, and all of them in
+ * turn: one alone, or all that do not fit into what is left.
+ */
+
+#define FAILSLAB	"/sys/kernel/debug/failslab/"
+#define FAIL_STEPS	100
+#define FAIL_SPACE	256	/* bytes more at each step, until nothing is left */
+
+struct shortage {
+	bool all;
+	int file;	/* of this task, open: fail-nth, or make-it-fail for all */
+};
+
+FIXTURE(ioasid_memory)
+{
+	int fd;
+	struct shortage memory;
+};
+
+FIXTURE_VARIANT(ioasid_memory)
+{
+	bool all;
+};
+
+FIXTURE_VARIANT_ADD(ioasid_memory, one_fails)
+{
+	.all = false,
+};
+
+FIXTURE_VARIANT_ADD(ioasid_memory, all_fail)
+{
+	.all = true,
+};
+
+FIXTURE_SETUP(ioasid_memory)
+{
+	self->fd = open_test_device();
+	ASSERT_LE(0, self->fd);
+	self->memory.all = variant->all;
+	self->memory.file = open(variant->all ? "/proc/thread-self/make-it-fail" :
+						"/proc/thread-self/fail-nth", O_RDWR | O_CLOEXEC);
+	ASSERT_LE(0, self->memory.file);
+	ASSERT_EQ(0, write_file(FAILSLAB "ignore-gfp-wait", "N"));
+	ASSERT_EQ(0, write_file(FAILSLAB "verbose", "0"));
+	ASSERT_EQ(0, write_file(FAILSLAB "task-filter", "Y"));
+	ASSERT_EQ(0, write_file(FAILSLAB "times", "-1"));
+	ASSERT_EQ(0, write_file(FAILSLAB "probability", variant->all ? "100" : "0"));
+}
+
+FIXTURE_TEARDOWN(ioasid_memory)
+{
+	EXPECT_EQ(0, write_file(FAILSLAB "probability", "0"));
+	EXPECT_EQ(0, write_file(FAILSLAB "task-filter", "N"));
+	EXPECT_EQ(0, write_file(FAILSLAB "ignore-gfp-wait", "Y"));
+	EXPECT_EQ(0, close(self->memory.file));
+	EXPECT_EQ(0, close(self->fd));
+}
+
+/* From here on memory is short; step counts from 1 */
+static int memory_fails(const struct shortage *memory, int step)
+{
+	char text[16];
+	int len, ret;
+
+	if (memory->all) {
+		snprintf(text, sizeof(text), "%d", (step - 1) * FAIL_SPACE);
+		ret = write_file(FAILSLAB "space", text);
+		if (ret)
+			return ret;
+		step = 1;
+	}
+	len = snprintf(text, sizeof(text), "%d", step);
+	return pwrite(memory->file, text, len, 0) == len ? 0 : -errno;
+}
+
+/* No longer; 1 if it may have been this time, 0 if it certainly was not, as in all later steps */
+static int memory_failed(const struct shortage *memory, int step)
+{
+	char text[16] = "";
+
+	if (pread(memory->file, text, sizeof(text) - 1, 0) < 0 ||
+	    pwrite(memory->file, "0", 1, 0) != 1)
+		return -errno;
+	return memory->all ? step < FAIL_STEPS : !atoi(text);
+}
+
+/* How many IDs there are, whoever has them */
+static long ids_allocated(void)
+{
+	FILE *list = fopen("/sys/kernel/debug/iommu/ext/ioasid", "r");
+	long count = -1;
+
+	if (list) {
+		if (fscanf(list, "# %ld allocated", &count) != 1)
+			count = -1;
+		fclose(list);
+	}
+	return count;
+}
+
+/* IDs that are far apart share no memory */
+#define FAR(n)		(0x1000000u * (n))
+
+/* Each allocation fails without a trace, and succeeds when it is tried again */
+static void alloc_without_memory(struct __test_metadata *_metadata, int fd,
+				 const struct shortage *memory)
+{
+	long before = ids_allocated();
+	int refused = 0, failed = 1;
+	int step, ret;
+
+	ASSERT_LE(0, before);
+	for (step = 1; failed; step++) {
+		struct ioasid_test_alloc args = {
+			.set = 1, .min = FAR(step), .max = FAR(step), .token = step,
+		};
+
+		ASSERT_GE(FAIL_STEPS, step);
+		ASSERT_EQ(0, memory_fails(memory, step));
+		ret = test_ioctl(fd, IOASID_TEST_ALLOC, &args);
+		failed = memory_failed(memory, step);
+		ASSERT_LE(0, failed);
+
+		if (ret || args.id != FAR(step)) {
+			/* The module has to have memory itself */
+			EXPECT_EQ(ret ? -ENOMEM : 0, ret);
+			if (!ret)
+				EXPECT_EQ(INVALID, args.id);
+			EXPECT_EQ(1, failed);
+			refused += !ret;
+			EXPECT_EQ(-ENOENT, find_error(fd, IOASID_TEST_ANY_SET, FAR(step)));
+			EXPECT_EQ(before, ids_allocated());
+			ASSERT_EQ(FAR(step), alloc_id(fd, 1, FAR(step), FAR(step), step));
+		}
+		EXPECT_EQ(step, find(fd, 1, FAR(step)).token);
+		EXPECT_EQ(before + 1, ids_allocated());
+		EXPECT_EQ(0, free_id(fd, FAR(step)));
+		EXPECT_EQ(before, ids_allocated());
+	}
+	EXPECT_LT(0, refused);
+}
+
+TEST_F(ioasid_memory, alloc)
+{
+	/* What is made at the first use is there */
+	ASSERT_EQ(RANGE(0), alloc_id(self->fd, 0, RANGE(0), RANGE(0), 0));
+	ASSERT_EQ(0, free_id(self->fd, RANGE(0)));
+	alloc_without_memory(_metadata, self->fd, &self->memory);
+}
+
+/* An ID that a custom allocator gave is given back: it can be had again */
+TEST_F(ioasid_memory, custom_alloc)
+{
+	ASSERT_EQ(0, custom_register(self->fd, 0));
+	alloc_without_memory(_metadata, self->fd, &self->memory);
+	EXPECT_EQ(0, custom_unregister(self->fd, 0));
+}
+
+TEST_F_TIMEOUT(ioasid_memory, set_data, 120)
+{
+	struct ioasid_test_set_data args = {};
+	uint32_t token = 1000;
+	int failed = 1;
+	int step, ret;
+
+	args.id = alloc_id(self->fd, 0, RANGE(0), RANGE(0), token);
+	ASSERT_EQ(RANGE(0), args.id);
+	for (step = 1; failed; step++) {
+		ASSERT_GE(FAIL_STEPS, step);
+		args.token = step;
+		ASSERT_EQ(0, memory_fails(&self->memory, step));
+		ret = test_ioctl(self->fd, IOASID_TEST_SET_DATA, &args);
+		failed = memory_failed(&self->memory, step);
+		ASSERT_LE(0, failed);
+
+		/* It needs no memory itself: what failed was the new data */
+		if (ret) {
+			EXPECT_EQ(-ENOMEM, ret);
+			EXPECT_EQ(1, failed);
+		} else {
+			EXPECT_EQ(0, args.error);
+			token = step;
+		}
+		EXPECT_EQ(token, find(self->fd, 0, args.id).token);
+		token = 1000 + step;
+		EXPECT_EQ(0, set_data(self->fd, args.id, token));
+	}
+	EXPECT_EQ(token, find(self->fd, 0, args.id).token);
+}
+
+/* Registering needs no memory, and freeing none */
+TEST_F(ioasid_memory, register_allocator)
+{
+	long before = ids_allocated();
+	int failed = 1;
+	int step, ret;
+
+	ASSERT_LE(0, before);
+	for (step = 1; failed && step <= 8; step++) {
+		ASSERT_EQ(0, memory_fails(&self->memory, step));
+		ret = custom_register(self->fd, 0);
+		failed = memory_failed(&self->memory, step);
+		ASSERT_LE(0, failed);
+		EXPECT_EQ(0, ret);
+		EXPECT_EQ(-EEXIST, custom_register(self->fd, 0));
+
+		ASSERT_EQ(RANGE(0), alloc_id(self->fd, 0, RANGE(0), RANGE(0), 0));
+		ASSERT_EQ(0, memory_fails(&self->memory, step));
+		ret = free_id(self->fd, RANGE(0));
+		ASSERT_LE(0, memory_failed(&self->memory, step));
+		EXPECT_EQ(0, ret);
+		EXPECT_EQ(before, ids_allocated());
+		EXPECT_EQ(0, custom_unregister(self->fd, 0));
+	}
+}
+
 /* PASIDs for devices */
 
 static bool pasid_device(int fd, bool capable, struct ioasid_test_global *global)
