@@ -15,7 +15,7 @@ use anyhow::{bail, Context, Result};
 use nix::sys::socket::{socketpair, AddressFamily, SockFlag, SockType};
 use serde::Deserialize;
 use std::fs::{self, File};
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -58,6 +58,9 @@ pub struct Profile {
     kernel: Option<String>,
     #[serde(default)]
     extra: String,
+    /// One CPU, whose clock counts instructions.
+    #[serde(default)]
+    icount: bool,
 }
 
 impl Profiles {
@@ -91,8 +94,9 @@ impl Profiles {
     /// QEMU's arguments that make the machine, and the kernel's.
     fn machine(&self, profile: &Profile, acpi: &Path) -> (Vec<String>, String) {
         let own = |own: &Option<String>, base: &str| own.as_deref().unwrap_or(base).to_owned();
+        let cpus = if profile.icount { 1 } else { 2 };
         let mut args = format!(
-            "-machine q35,kernel-irqchip=split -smp 2 -m {} -cpu {} {}",
+            "-machine q35,kernel-irqchip=split -smp {cpus} -m {} -cpu {} {}",
             self.base.memory,
             own(&profile.cpu, &self.base.cpu),
             own(&profile.iommu, &self.base.iommu)
@@ -100,6 +104,9 @@ impl Profiles {
         for more in self.base.devices.iter().chain([&profile.extra]) {
             args.push(' ');
             args += more;
+        }
+        if profile.icount {
+            args += " -icount shift=0,sleep=off";
         }
         let acpi = acpi.display().to_string();
         let args = args
@@ -137,10 +144,10 @@ impl Boot<'_> {
         let (machine, machine_kernel) = self.profiles.machine(self.profile, &self.qemu.acpi);
         let binds = [&[self.kernel, self.initramfs], binds].concat();
         let mut command = self.qemu.command(ctx, &binds)?;
-        let accel = if ctx.options.kvm {
-            "kvm"
-        } else {
-            "tcg,thread=multi"
+        let accel = match (self.profile.icount, ctx.options.kvm) {
+            (true, _) => "tcg,thread=single",
+            (false, true) => "kvm",
+            (false, false) => "tcg,thread=multi",
         };
         command
             .args([
@@ -207,6 +214,22 @@ pub struct Record {
     pub time: Duration,
 }
 
+impl Record {
+    pub fn new(debug: bool, logs: &Path) -> Self {
+        Record {
+            console: Vec::new(),
+            tests: Vec::new(),
+            problems: Vec::new(),
+            announced: 0,
+            hung: None,
+            debug,
+            console_log: logs.join("console.log"),
+            tests_log: logs.join("tests.log"),
+            time: Duration::ZERO,
+        }
+    }
+}
+
 /// Boots a guest and follows it to its end; `seen` gets each line of console and tests as it comes.
 /// The logs are `console.log` and `tests.log` in `logs`.
 pub fn run(
@@ -216,17 +239,7 @@ pub fn run(
     mut seen: impl FnMut(Port, &str),
 ) -> Result<Record> {
     fs::create_dir_all(logs).with_context(|| format!("cannot create {}", logs.display()))?;
-    let mut record = Record {
-        console: Vec::new(),
-        tests: Vec::new(),
-        problems: Vec::new(),
-        announced: 0,
-        hung: None,
-        debug: boot.debug,
-        console_log: logs.join("console.log"),
-        tests_log: logs.join("tests.log"),
-        time: Duration::ZERO,
-    };
+    let mut record = Record::new(boot.debug, logs);
     let start = Instant::now();
     let mut command = boot.command(ctx, KERNEL, &[logs])?;
     let (lines, incoming) = mpsc::channel();
@@ -358,8 +371,8 @@ fn wire() -> Result<(UnixStream, OwnedFd)> {
     Ok((UnixStream::from(ours), theirs))
 }
 
-/// Hands on every line of a socket.
-fn read_lines(port: Port, wire: UnixStream, lines: &Sender<(Port, String)>) {
+/// Hands on every line of a socket or a pipe.
+pub fn read_lines(port: Port, wire: impl Read, lines: &Sender<(Port, String)>) {
     let mut reader = BufReader::new(wire);
     let mut line = Vec::new();
     while matches!(reader.read_until(b'\n', &mut line), Ok(n) if n > 0) {
@@ -423,6 +436,10 @@ mod tests {
         assert!(!args.iter().any(|arg| arg.contains("intel-iommu")));
         let (args, _) = machine("ats");
         assert!(args.iter().any(|arg| arg == "pasid-testdev.ats=on"));
+        assert!(!args.iter().any(|arg| arg == "-icount"));
+        let (args, _) = machine("icount");
+        assert!(args.iter().any(|arg| arg == "-icount"));
+        assert!(args.windows(2).any(|pair| pair == ["-smp", "1"]));
         let (args, _) = machine("untrusted");
         assert!(args.iter().any(|arg| arg.starts_with("file=/acpi/")));
     }

@@ -23,6 +23,10 @@ pub enum Flavour {
     Off,
     /// The kernel as released.
     Pristine,
+    /// Patched, user-mode Linux: the allocator without an IOMMU core.
+    Um,
+    /// The same with several CPUs; turning interrupts off takes it a system call.
+    UmSmp,
 }
 
 impl Flavour {
@@ -32,6 +36,8 @@ impl Flavour {
             Flavour::Debug => "debug",
             Flavour::Off => "off",
             Flavour::Pristine => "pristine",
+            Flavour::Um => "um",
+            Flavour::UmSmp => "um-smp",
         }
     }
 
@@ -42,6 +48,32 @@ impl Flavour {
             Flavour::Debug => &["base", "x86_64", "ext", "debug"],
             Flavour::Off => &["base", "x86_64", "off"],
             Flavour::Pristine => &["base", "x86_64", "pristine"],
+            Flavour::Um => &["um"],
+            Flavour::UmSmp => &["um", "um-smp"],
+        }
+    }
+
+    /// Arguments of make that choose the architecture.
+    fn arch(self) -> &'static [&'static str] {
+        match self {
+            Flavour::Um | Flavour::UmSmp => &["ARCH=um"],
+            _ => &[],
+        }
+    }
+
+    /// What boots, in the build folder.
+    fn image(self) -> &'static str {
+        match self {
+            Flavour::Um | Flavour::UmSmp => "linux",
+            _ => "arch/x86/boot/bzImage",
+        }
+    }
+
+    /// What make is to build.
+    fn targets(self) -> &'static [&'static str] {
+        match self {
+            Flavour::Um | Flavour::UmSmp => &["linux"],
+            _ => &["bzImage", "modules"],
         }
     }
 }
@@ -49,8 +81,8 @@ impl Flavour {
 /// A kernel that was built.
 #[derive(Clone, Debug)]
 pub struct KernelBuild {
-    pub bzimage: PathBuf,
-    /// Holds `lib/modules/<release>`.
+    pub image: PathBuf,
+    /// Holds `lib/modules/<release>`, if the kernel has modules.
     pub modules: PathBuf,
     /// The build folder (`O=`).
     pub build: PathBuf,
@@ -128,14 +160,14 @@ pub fn build(ctx: &Ctx, flavour: Flavour) -> Result<KernelBuild> {
             cache::seed(ctx, step, &plain, &build)?;
             fs::create_dir_all(&build)?;
             cache::remove(&stamp)?;
-            compile(ctx, step, &root, &tree, &build, &fragments)?;
+            compile(ctx, step, flavour, &root, &tree, &build, &fragments)?;
             cache::stamp(&stamp, &key)
         })?;
     }
     let release = fs::read_to_string(build.join("include/config/kernel.release"))
         .context("the kernel's build folder states no release")?;
     Ok(KernelBuild {
-        bzimage: build.join("arch/x86/boot/bzImage"),
+        image: build.join(flavour.image()),
         modules: build.join("xtask-modules"),
         tree: tree.dir,
         release: release.trim().to_owned(),
@@ -148,30 +180,37 @@ pub fn build(ctx: &Ctx, flavour: Flavour) -> Result<KernelBuild> {
 fn compile(
     ctx: &Ctx,
     step: &mut crate::step::Step,
+    flavour: Flavour,
     root: &Root,
     tree: &Tree,
     build: &Path,
     fragments: &[PathBuf],
 ) -> Result<()> {
     let sandbox = sandbox(ctx, root, &tree.dir, build);
+    let make = || {
+        let mut command = make(&sandbox);
+        command.args(flavour.arch());
+        command
+    };
     let key = cache::hash([&tree.kconfig, &root.key]);
-    kconfig::configure(step, build, fragments, &key, || make(&sandbox))?;
+    kconfig::configure(step, build, fragments, &key, make)?;
     let marker = build.join(".xtask-building");
     if marker.exists() {
         step.note("dropping what an interrupted build left");
         drop_objects_since(&marker, build)?;
     }
     fs::write(&marker, "").context("cannot write to the build folder")?;
-    let mut command = make(&sandbox);
     step.watch(
-        command
+        make()
             .arg(format!("-j{}", ctx.jobs))
-            .args(["bzImage", "modules"]),
+            .args(flavour.targets()),
         counter(),
     )?;
-    cache::remove(&build.join("xtask-modules"))?;
-    step.note("modules");
-    step.run(make(&sandbox).args(["modules_install", "INSTALL_MOD_PATH=/build/xtask-modules"]))?;
+    if flavour.targets().contains(&"modules") {
+        cache::remove(&build.join("xtask-modules"))?;
+        step.note("modules");
+        step.run(make().args(["modules_install", "INSTALL_MOD_PATH=/build/xtask-modules"]))?;
+    }
     cache::remove(&marker)
 }
 

@@ -9,6 +9,7 @@ use crate::initramfs::{self, Entry};
 use crate::kernel::{self, Flavour, KernelBuild};
 use crate::qemu::{self, QemuBuild, Target};
 use crate::selftests;
+use crate::um;
 use anyhow::{Context, Result};
 use std::collections::HashMap;
 use std::fs;
@@ -84,7 +85,7 @@ impl<'a> Lab<'a> {
             profiles: &self.profiles,
             profile,
             qemu,
-            kernel: &system.kernel.bzimage,
+            kernel: &system.kernel.image,
             initramfs: &system.initramfs,
             append,
             debug: flavour == Flavour::Debug,
@@ -116,6 +117,21 @@ impl<'a> Lab<'a> {
                     seen(port, line);
                 })
             })
+    }
+
+    /// Boots user-mode Linux and follows it to its end.
+    pub fn um(&self, flavour: Flavour, name: &str, append: &str) -> Result<Record> {
+        let kernel = kernel::build(self.ctx, flavour)?;
+        let name = format!("{name}-{}", flavour.name());
+        let logs = self.logs().join(&name);
+        let hint = "see what the kernel said last, and whether there is 1 GiB of free memory";
+        self.ctx.step(&format!("guest {name}"), hint, |step| {
+            um::run(self.ctx, &kernel, &logs, append, |line| {
+                if !line.is_empty() {
+                    step.note(console::untimed(line));
+                }
+            })
+        })
     }
 
     /// A guest on this terminal.

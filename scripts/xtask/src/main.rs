@@ -11,7 +11,7 @@
 //! - [`sandbox`]: `sandbox::Sandbox::new(ctx, &root)` with `.ro(..) .rw(..) .cwd(..) .env(..)` and
 //!   `.command(program) -> Command`: a program of the toolchain root.
 //! - [`root::prepare`]`(ctx) -> Root`: the toolchain root.
-//! - [`kernel::build`]`(ctx, Flavour) -> KernelBuild { bzimage, modules, build, tree, release }`.
+//! - [`kernel::build`]`(ctx, Flavour) -> KernelBuild { image, modules, build, tree, release }`.
 //! - [`qemu::build`]`(ctx, Target) -> QemuBuild`; `QemuBuild::command(ctx, binds) -> Command` is the
 //!   emulator with its firmware path, its binds visible under their own names.
 //! - [`initramfs::pack`]`(ctx, entries, out)`.
@@ -45,6 +45,7 @@ mod step;
 mod story;
 mod suites;
 mod tree;
+mod um;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};

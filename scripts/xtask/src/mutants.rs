@@ -167,10 +167,10 @@ fn selection(patterns: &[String]) -> Selection {
             all_named(programs)
         },
         profiles: all_named(guest.iter().map(|pattern| part(pattern, 1)).collect()),
-        packages: all_named(
+        parts: all_named(
             patterns
                 .iter()
-                .filter(|p| part(p, 0) == "host")
+                .filter(|p| part(p, 0) != "vtd")
                 .map(|p| part(p, 1))
                 .collect(),
         ),
@@ -316,7 +316,7 @@ mod tests {
         assert_eq!(chosen.suites, ["host", "vtd"]);
         assert_eq!(chosen.programs, Some(names(&["ioasid"])));
         assert_eq!(chosen.profiles, Some(names(&["first-stage"])));
-        assert_eq!(chosen.packages, Some(names(&["logic"])));
+        assert_eq!(chosen.parts, Some(names(&["logic"])));
         let chosen = selection(&names(&["vtd/*/ioasid.a", "vtd/first-stage/guest.console"]));
         assert_eq!(chosen.profiles, None);
         assert_eq!(chosen.programs, Some(names(&["ioasid"])));

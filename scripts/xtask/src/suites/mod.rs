@@ -38,8 +38,8 @@ pub struct Selection {
     pub suites: Vec<String>,
     pub programs: Option<Vec<String>>,
     pub profiles: Option<Vec<String>>,
-    /// Of the host suite.
-    pub packages: Option<Vec<String>>,
+    /// Packages of the suite host, kinds of checks of lint, kernels of kunit.
+    pub parts: Option<Vec<String>>,
 }
 
 impl Selection {
@@ -102,7 +102,7 @@ impl Selection {
             },
             programs: options.test.clone().map(|test| vec![test]),
             profiles: options.profile.clone().map(|profile| vec![profile]),
-            packages: None,
+            parts: None,
         })
     }
 
@@ -131,7 +131,7 @@ pub fn run(lab: &mut Lab, selection: &Selection) -> Result<Vec<Record>> {
             "host" => host::run(lab, &mut ledger, selection)?,
             "lint" => lint::run(lab, &mut ledger)?,
             "compile" => compile::run(lab, &mut ledger)?,
-            "kunit" => kunit::run(lab, &mut ledger)?,
+            "kunit" => kunit::run(lab, &mut ledger, selection)?,
             "vtd" => vtd::run(lab, &mut ledger, selection)?,
             "upstream" => upstream::run(lab, &mut ledger)?,
             other => bail!("there is no suite {other}"),
