@@ -2,7 +2,7 @@
 //! Style and static checks, one test case each. The kernel's own checkers run in the toolchain
 //! root on the patched tree and on a copy of the lean build, and count only for files of ours.
 
-use super::{check, files, has_extension, suite_log, vtd};
+use super::{check, files, has_extension, misuse, selected, suite_log, vtd, Selection};
 use crate::cache;
 use crate::ctx::Ctx;
 use crate::kernel::{self, Flavour, KernelBuild};
@@ -60,7 +60,15 @@ struct Lint<'a> {
     logs: PathBuf,
 }
 
-pub fn run(lab: &mut Lab, ledger: &mut Ledger) -> Result<()> {
+pub fn run(lab: &mut Lab, ledger: &mut Ledger, selection: &Selection) -> Result<()> {
+    if selected(&selection.parts, "misuse") {
+        let kernel = lab.system(Flavour::Lean)?.kernel;
+        misuse::run(lab, ledger, &kernel)?;
+    }
+    let checked = ["text", "host", "kernel"];
+    if !checked.iter().any(|part| selected(&selection.parts, part)) {
+        return Ok(());
+    }
     let ctx = lab.ctx;
     let lint = Lint {
         ctx,

@@ -5,6 +5,7 @@ mod compile;
 mod host;
 mod kunit;
 mod lint;
+mod misuse;
 mod upstream;
 mod vtd;
 
@@ -129,7 +130,7 @@ pub fn run(lab: &mut Lab, selection: &Selection) -> Result<Vec<Record>> {
         let before = ledger.records().len();
         match suite.as_str() {
             "host" => host::run(lab, &mut ledger, selection)?,
-            "lint" => lint::run(lab, &mut ledger)?,
+            "lint" => lint::run(lab, &mut ledger, selection)?,
             "compile" => compile::run(lab, &mut ledger)?,
             "kunit" => kunit::run(lab, &mut ledger, selection)?,
             "vtd" => vtd::run(lab, &mut ledger, selection)?,
