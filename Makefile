@@ -6,10 +6,11 @@ export KVER KSRC MIRROR CACHE SUITE T PROFILE M LONG OUT KVM
 
 XTASK := cargo run --quiet --locked --package xtask --
 
-.PHONY: help run test shell enter tree mutants test-interrupt clean
+.PHONY: help run test bench shell enter tree mutants test-interrupt clean
 help:		; @$(XTASK) --help
 run:		; @$(XTASK) run
 test:		; @$(XTASK) test
+bench:		; @$(XTASK) bench
 shell:		; @$(XTASK) shell
 enter:		; @$(XTASK) enter
 tree:		; @$(XTASK) tree

@@ -19,6 +19,7 @@
 //! - `ctx.variant(name, repo)`: the same run on another overlay, with build folders of its own
 //!   (mutants), seeded from the plain ones.
 
+mod bench;
 mod cache;
 mod cdecl;
 mod cocci;
@@ -69,6 +70,8 @@ enum Command {
     Run,
     /// Run the test suites
     Test,
+    /// Measure the allocator beside its C counterparts
+    Bench,
     /// Open a shell in a guest
     Shell,
     /// Break the code in small ways and see that the tests notice
@@ -88,6 +91,7 @@ fn dispatch(command: Command) -> Result<()> {
     match command {
         Command::Run => story::run(&ctx),
         Command::Test => suites::test(&ctx),
+        Command::Bench => bench::run(&ctx),
         Command::Shell => story::shell(&ctx),
         Command::Enter => root::enter(&ctx),
         Command::Tree => tree::export(&ctx),

@@ -112,7 +112,7 @@ impl Story {
 }
 
 /// Rows below their headings, in columns.
-fn table(columns: &[&str], rows: &[Vec<String>]) -> String {
+pub fn table(columns: &[&str], rows: &[Vec<String>]) -> String {
     let cell = |row: &[String], column: usize| row.get(column).cloned().unwrap_or_default();
     let widths: Vec<usize> = columns
         .iter()
