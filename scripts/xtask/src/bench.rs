@@ -155,13 +155,14 @@ impl Results {
         Some(&self.0.iter().find(found)?.costs)
     }
 
-    /// The ratio of two designs, each time they were measured.
+    /// The ratio of two designs, each time they were measured; none to what costs nothing.
     fn ratio(&self, row: &str, ids: u32, (a, b): (&str, &str)) -> Option<Spread> {
         let pairs = self
             .costs(a, row, ids)?
             .iter()
             .zip(self.costs(b, row, ids)?);
-        Spread::of(pairs.map(|(a, b)| a / b).collect())
+        let ratios: Option<Vec<f64>> = pairs.map(|(a, b)| (*b != 0.0).then(|| a / b)).collect();
+        Spread::of(ratios?)
     }
 
     /// How many IDs were held, as far as a row was measured.
@@ -328,6 +329,9 @@ mod tests {
         results.add(OLD, "pair", 1000, 10.0);
         assert_eq!(results.judge(claim), Some((false, "0.50, 0.60".into())));
         assert_eq!(results.judge(&IN_INSTRUCTIONS[0]), None);
+        results.add(OURS, "bytes", 10, 40.0);
+        results.add(IDA, "bytes", 10, 0.0);
+        assert_eq!(results.ratio("bytes", 10, (OURS, IDA)), None);
         assert!(results.tell(&IN_INSTRUCTIONS).contains("not measured"));
     }
 }
