@@ -8,7 +8,9 @@
 //! same reason they hold no `unsafe` code and no path that panics.
 
 pub mod dma_owner;
+pub mod dma_pasid;
 pub mod ioasid;
+pub mod kva;
 pub mod user_domain;
 
 /// A memory cell that several threads use at once.

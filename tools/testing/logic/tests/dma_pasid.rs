@@ -1,0 +1,224 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! DMA with PASID in the kernel: every state that two devices can bring a group into, and
+//! every call in each of them, compared with a model that keeps a plain list of users.
+
+#![cfg(not(loom))]
+
+use logic::logic::dma_pasid::{Enable, Group, Mode, Refusal, Slot, Step, Surroundings, Which};
+use std::collections::{HashSet, VecDeque};
+
+/// Users beyond these are left to the overflow test.
+const MAX_USERS: usize = 4;
+
+const GOOD: Surroundings = Surroundings {
+    supported: true,
+    owner: true,
+    trusted: true,
+    in_reset: false,
+};
+
+/// A group of two devices, as the kernel would keep it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Real {
+    group: Group,
+    users: [[u32; 3]; 2],
+}
+
+impl Real {
+    const FREE: Self = Self {
+        group: Group::FREE,
+        users: [[0; 3]; 2],
+    };
+
+    fn take(mut self, device: usize, mode: Mode, step: Step) -> Self {
+        self.group = step.group;
+        self.users[device][mode as usize] = step.users;
+        self
+    }
+
+    /// Enables, with the lowest free ID where one is to be allocated.
+    fn enable(self, device: usize, mode: Mode, seen: Surroundings) -> Result<Self, Refusal> {
+        let users = self.users[device][mode as usize];
+        let step = match self.group.enable(mode, users, seen)? {
+            Enable::Share(step) => step,
+            Enable::Attach(Which::Kernel) => self.group.enter(mode, 1),
+            Enable::Attach(Which::Allocated) => {
+                let taken = |id| self.group.slots.iter().any(|slot| slot.pasid == id);
+                let id = (2..).find(|&id| !taken(id)).unwrap();
+                self.group.enter(mode, id)
+            }
+        };
+        Ok(self.take(device, mode, step))
+    }
+
+    fn disable(self, device: usize, mode: Mode, n: u32) -> Option<Self> {
+        let users = self.users[device][mode as usize];
+        let step = self.group.disable(mode, users, n)?;
+        Some(self.take(device, mode, step))
+    }
+}
+
+/// The same group: who enabled what, in order, and which PASID a mode has.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+struct Model {
+    uses: Vec<(usize, usize)>,
+    pasids: [u32; 3],
+}
+
+impl Model {
+    fn enable(mut self, device: usize, mode: usize) -> Self {
+        if self.pasids[mode] == 0 {
+            self.pasids[mode] = (1..).find(|id| !self.pasids.contains(id)).unwrap();
+        }
+        self.uses.push((device, mode));
+        self.uses.sort_unstable();
+        self
+    }
+
+    fn disable(mut self, device: usize, mode: usize, n: usize) -> Option<Self> {
+        for _ in 0..n {
+            let place = self.uses.iter().position(|&u| u == (device, mode))?;
+            self.uses.remove(place);
+        }
+        if !self.uses.iter().any(|&(_, m)| m == mode) {
+            self.pasids[mode] = 0;
+        }
+        Some(self)
+    }
+
+    fn real(&self) -> Real {
+        let users = |device| [0, 1, 2].map(|mode| self.count(|u| u == (device, mode)));
+        Real {
+            group: Group {
+                slots: [0, 1, 2].map(|mode| Slot {
+                    pasid: self.pasids[mode],
+                    count: self.count(|(_, m)| m == mode),
+                }),
+            },
+            users: [users(0), users(1)],
+        }
+    }
+
+    fn count(&self, f: impl Fn((usize, usize)) -> bool) -> u32 {
+        self.uses.iter().filter(|&&u| f(u)).count() as u32
+    }
+}
+
+fn surroundings() -> impl Iterator<Item = Surroundings> {
+    (0..16).map(|bits| Surroundings {
+        supported: bits & 1 == 0,
+        owner: bits & 2 == 0,
+        trusted: bits & 4 == 0,
+        in_reset: bits & 8 != 0,
+    })
+}
+
+/// The order of checks, written down once more.
+fn refusal(mode: Mode, seen: Surroundings) -> Option<Refusal> {
+    if !seen.supported {
+        Some(Refusal::Unsupported)
+    } else if !seen.owner {
+        Some(Refusal::NotOwner)
+    } else if mode == Mode::Bypass && !seen.trusted {
+        Some(Refusal::Untrusted)
+    } else if seen.in_reset {
+        Some(Refusal::InReset)
+    } else {
+        None
+    }
+}
+
+#[test]
+fn every_state_and_call() {
+    let mut seen_states = HashSet::new();
+    let mut todo = VecDeque::from([Model::default()]);
+
+    while let Some(model) = todo.pop_front() {
+        if !seen_states.insert(model.clone()) {
+            continue;
+        }
+        let real = model.real();
+        assert_eq!(real.group.is_live(), !model.uses.is_empty());
+
+        for device in 0..2 {
+            for mode in Mode::ALL {
+                for seen in surroundings() {
+                    let got = real.enable(device, mode, seen);
+                    match refusal(mode, seen) {
+                        Some(refusal) => assert_eq!(got, Err(refusal)),
+                        None if model.uses.len() < MAX_USERS => {
+                            let next = model.clone().enable(device, mode as usize);
+                            assert_eq!(got, Ok(next.real()), "{model:?}");
+                            todo.push_back(next);
+                        }
+                        None => assert!(got.is_ok()),
+                    }
+                }
+                for n in 1..=2 {
+                    let got = real.disable(device, mode, n);
+                    let next = model.clone().disable(device, mode as usize, n as usize);
+                    assert_eq!(got, next.as_ref().map(Model::real), "{model:?}");
+                    todo.extend(next);
+                }
+            }
+        }
+    }
+    assert!(seen_states.len() > 100);
+}
+
+#[test]
+fn arguments() {
+    for raw in [3, 4, u32::MAX] {
+        assert_eq!(Mode::new(raw, true), Err(Refusal::BadArgument));
+        assert_eq!(Mode::from_raw(raw), None);
+    }
+    for pointer in [false, true] {
+        assert_eq!(Mode::new(0, pointer), Ok(Mode::Bypass));
+        assert_eq!(Mode::new(1, pointer), Ok(Mode::Iova));
+    }
+    assert_eq!(Mode::new(2, true), Ok(Mode::Kva));
+    assert_eq!(Mode::new(2, false), Err(Refusal::BadArgument));
+    for (place, mode) in Mode::ALL.into_iter().enumerate() {
+        assert_eq!(mode as usize, place);
+    }
+}
+
+#[test]
+fn the_kernels_pasid_is_used_again_when_it_is_free() {
+    let two = Real::FREE.enable(0, Mode::Iova, GOOD).unwrap();
+    let two = two.enable(0, Mode::Kva, GOOD).unwrap();
+    assert_eq!(two.group.slot(Mode::Iova).pasid, 1);
+    assert_eq!(two.group.slot(Mode::Kva).pasid, 2);
+
+    let one = two.disable(0, Mode::Iova, 1).unwrap();
+    let two = one.enable(1, Mode::Bypass, GOOD).unwrap();
+    assert_eq!(two.group.slot(Mode::Bypass).pasid, 1);
+    assert_eq!(two.group.slot(Mode::Kva).pasid, 2);
+}
+
+#[test]
+fn counts_never_wrap() {
+    let full = Slot {
+        pasid: 1,
+        count: u32::MAX,
+    };
+    let mut group = Group::FREE;
+    group.slots[1] = full;
+    for users in [0, u32::MAX] {
+        assert_eq!(
+            group.enable(Mode::Iova, users, GOOD),
+            Err(Refusal::Overflow)
+        );
+    }
+    // Other modes are not concerned, and the last check comes last.
+    assert_eq!(
+        group.enable(Mode::Kva, 0, GOOD),
+        Ok(Enable::Attach(Which::Allocated))
+    );
+    let in_reset = Surroundings {
+        in_reset: true,
+        ..GOOD
+    };
+    assert_eq!(group.enable(Mode::Iova, 0, in_reset), Err(Refusal::InReset));
+}
