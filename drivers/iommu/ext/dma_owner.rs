@@ -22,6 +22,7 @@
 //! all of it is looked at again under the mutex.
 
 use crate::{
+    dma_pasid,
     logic::dma_owner::{
         Claim,
         Effect,
@@ -72,15 +73,15 @@ impl From<Refusal> for Error {
 ///
 /// Refers to an initialized `struct group_device` in the list of such a group.
 #[repr(transparent)]
-struct Member(Opaque<bindings::group_device>);
+pub(crate) struct Member(pub(crate) Opaque<bindings::group_device>);
 
 impl Member {
-    fn dev(&self) -> *mut bindings::device {
+    pub(crate) fn dev(&self) -> *mut bindings::device {
         // SAFETY: By the type invariant; `dev` is never changed.
         unsafe { (*self.0.get()).dev }
     }
 
-    fn claims(&self) -> u32 {
+    pub(crate) fn claims(&self) -> u32 {
         // SAFETY: By the type invariant; the group's mutex protects the field.
         unsafe { (*self.0.get()).dma_claims }
     }
@@ -101,8 +102,8 @@ impl Member {
 /// # Invariants
 ///
 /// `raw` points to a valid `struct iommu_group` whose mutex is held for `'a`.
-struct Group<'a> {
-    raw: *mut bindings::iommu_group,
+pub(crate) struct Group<'a> {
+    pub(crate) raw: *mut bindings::iommu_group,
     _held: PhantomData<&'a ()>,
 }
 
@@ -110,7 +111,7 @@ impl<'a> Group<'a> {
     /// # Safety
     ///
     /// `raw` must point to a valid `struct iommu_group` whose mutex is held for `'a`.
-    unsafe fn held(raw: *mut bindings::iommu_group) -> Self {
+    pub(crate) unsafe fn held(raw: *mut bindings::iommu_group) -> Self {
         // INVARIANT: By the safety requirements.
         Self {
             raw,
@@ -123,7 +124,10 @@ impl<'a> Group<'a> {
     /// # Safety
     ///
     /// `raw` must point to a `struct iommu_group` that is valid during the call.
-    unsafe fn locked<R>(raw: *mut bindings::iommu_group, f: impl FnOnce(Group<'_>) -> R) -> R {
+    pub(crate) unsafe fn locked<R>(
+        raw: *mut bindings::iommu_group,
+        f: impl FnOnce(Group<'_>) -> R,
+    ) -> R {
         // SAFETY: A valid group's mutex is initialized.
         let mutex = unsafe { Mutex::from_raw(&raw mut (*raw).mutex) };
         let _guard = mutex.lock();
@@ -132,12 +136,12 @@ impl<'a> Group<'a> {
         f(unsafe { Group::held(raw) })
     }
 
-    fn id(&self) -> i32 {
+    pub(crate) fn id(&self) -> i32 {
         // SAFETY: By the type invariant; `id` is never changed.
         unsafe { (*self.raw).id }
     }
 
-    fn members(&self) -> impl Iterator<Item = &Member> {
+    pub(crate) fn members(&self) -> impl Iterator<Item = &Member> {
         // SAFETY: By the type invariant the list is initialized, it links instances of
         // `struct group_device`, which `Member` wraps, and the mutex protects it.
         let list = unsafe {
@@ -151,7 +155,7 @@ impl<'a> Group<'a> {
         list.iter()
     }
 
-    fn member(&self, dev: *const bindings::device) -> Option<&Member> {
+    pub(crate) fn member(&self, dev: *const bindings::device) -> Option<&Member> {
         self.members().find(|member| ptr::eq(member.dev(), dev))
     }
 
@@ -163,7 +167,7 @@ impl<'a> Group<'a> {
     /// # Safety
     ///
     /// `dev` must be valid.
-    unsafe fn serves(&self, dev: *const bindings::device) -> bool {
+    pub(crate) unsafe fn serves(&self, dev: *const bindings::device) -> bool {
         // SAFETY: `dev` is valid. While it belongs to the group, what its `iommu` points to
         // is freed only with the mutex held.
         unsafe {
@@ -173,7 +177,7 @@ impl<'a> Group<'a> {
         }
     }
 
-    fn ownership(&self) -> Ownership {
+    pub(crate) fn ownership(&self) -> Ownership {
         // SAFETY: By the type invariant; the mutex protects the state.
         let state = unsafe { &(*self.raw).dma_owner };
 
@@ -214,7 +218,7 @@ impl<'a> Group<'a> {
         }
     }
 
-    fn any_in_reset(&self) -> bool {
+    pub(crate) fn any_in_reset(&self) -> bool {
         // SAFETY: By the type invariant; the mutex protects the count.
         unsafe { (*self.raw).recovery_cnt != 0 }
     }
@@ -368,6 +372,10 @@ unsafe fn release(dev: *mut bindings::device, owner: bindings::iommu_dma_owner) 
             None => warn_once!("DMA ownership released that is not held\n"),
         }
     };
+    if owner == Owner::DmaApi as u32 {
+        // SAFETY: By the safety requirements; no lock is held.
+        unsafe { dma_pasid::released(dev) };
+    }
     // SAFETY: A device's group is valid, and the device's driver keeps it there.
     unsafe { Group::locked(group, release) };
 }
@@ -640,7 +648,7 @@ impl Group<'_> {
     }
 }
 
-fn errno(result: Result) -> c_int {
+pub(crate) fn errno(result: Result) -> c_int {
     match result {
         Ok(()) => 0,
         Err(error) => error.to_errno(),

@@ -7,6 +7,7 @@
 #include <linux/ioasid.h>
 #include <linux/iommu-dma-owner.h>
 #include <linux/iommu-user-domain.h>
+#include <linux/iommu-dma-pasid.h>
 
 EXPORT_SYMBOL_GPL(ioasid_alloc);
 EXPORT_SYMBOL_GPL(ioasid_free);
@@ -31,4 +32,9 @@ EXPORT_SYMBOL_GPL(iommu_domain_set_data_owner);
 EXPORT_SYMBOL_GPL(iommu_domain_clear_data_owner);
 EXPORT_SYMBOL_GPL(iommu_driver_domain_alloc_user);
 EXPORT_SYMBOL_GPL(iommu_driver_domain_alloc_paging);
+EXPORT_SYMBOL_GPL(iommu_dma_pasid_enable);
+EXPORT_SYMBOL_GPL(iommu_dma_pasid_disable);
+EXPORT_SYMBOL_GPL(iommu_dma_pasid_domain);
+EXPORT_SYMBOL_GPL(iommu_map_kva);
+EXPORT_SYMBOL_GPL(iommu_unmap_kva);
 #endif

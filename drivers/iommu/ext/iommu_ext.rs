@@ -4,6 +4,8 @@
 //!
 //! - [`logic`]: the decisions, without the kernel; also compiled and tested on the host.
 //! - [`dma_owner`]: who owns the DMA of an IOMMU group.
+//! - [`dma_pasid`]: DMA with PASID inside the kernel; [`kva`]: its kernel virtual addresses.
+//! - [`hw`]: what depends on the kind of IOMMU.
 //! - [`ioasid`]: the allocator of I/O address-space IDs, in the kernel.
 //! - [`trace`]: the tracepoints.
 //! - [`user_domain`]: domains for userspace, and whose a domain's private data is.
@@ -15,9 +17,15 @@
 pub mod dma_owner;
 #[cfg(all(CONFIG_IOMMU_EXT, CONFIG_IOMMU_DMA_OWNER_KUNIT_TEST))]
 mod dma_owner_kunit;
+#[cfg(CONFIG_IOMMU_EXT)]
+pub mod dma_pasid;
+#[cfg(CONFIG_IOMMU_EXT)]
+mod hw;
 pub mod ioasid;
 #[cfg(CONFIG_IOASID_KUNIT_TEST)]
 mod ioasid_kunit;
+#[cfg(CONFIG_IOMMU_EXT)]
+pub mod kva;
 pub mod logic;
 mod trace;
 #[cfg(CONFIG_IOMMU_EXT)]

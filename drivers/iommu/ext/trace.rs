@@ -105,4 +105,56 @@ declare_trace! {
         nested: bool,
         error: c_int,
     );
+
+    /// A PASID was enabled.
+    ///
+    /// # Safety
+    ///
+    /// `dev` is valid.
+    pub(crate) unsafe fn iommu_dma_pasid_enable(
+        group: c_int,
+        dev: *mut device,
+        mode: c_uint,
+        pasid: ioasid_t,
+        count: c_uint,
+    );
+
+    /// A PASID was disabled.
+    ///
+    /// # Safety
+    ///
+    /// `dev` is valid.
+    pub(crate) unsafe fn iommu_dma_pasid_disable(
+        group: c_int,
+        dev: *mut device,
+        mode: c_uint,
+        pasid: ioasid_t,
+        count: c_uint,
+    );
+
+    /// A PASID was not enabled.
+    ///
+    /// # Safety
+    ///
+    /// `dev` is valid.
+    pub(crate) unsafe fn iommu_dma_pasid_refuse(
+        group: c_int,
+        dev: *mut device,
+        mode: c_uint,
+        error: c_int,
+    );
+
+    /// A buffer was mapped at its kernel virtual address, or not.
+    ///
+    /// # Safety
+    ///
+    /// None.
+    pub(crate) unsafe fn iommu_kva_map(addr: usize, size: usize, prot: c_int, error: c_int);
+
+    /// A buffer was unmapped, or not.
+    ///
+    /// # Safety
+    ///
+    /// None.
+    pub(crate) unsafe fn iommu_kva_unmap(addr: usize, size: usize, error: c_int);
 }

@@ -135,6 +135,88 @@ TRACE_EVENT(iommu_domain_alloc_user,
 		      __get_str(device), __get_str(driver), __entry->flags,
 		      __entry->nested, __entry->error)
 );
+
+#define iommu_ext_show_dma_pasid(mode)		\
+	__print_symbolic(mode,			\
+		{ 0, "bypass" },		\
+		{ 1, "iova" },			\
+		{ 2, "kva" })
+
+/* @count is how often the group has the mode enabled afterwards. */
+DECLARE_EVENT_CLASS(iommu_dma_pasid,
+		    TP_PROTO(int group, struct device *dev, unsigned int mode,
+			     ioasid_t pasid, unsigned int count),
+		    TP_ARGS(group, dev, mode, pasid, count),
+		    TP_STRUCT__entry(__field(int, group)
+				     __string(device, dev_name(dev))
+				     __field(unsigned int, mode)
+				     __field(ioasid_t, pasid)
+				     __field(unsigned int, count)),
+		    TP_fast_assign(__entry->group = group;
+				   __assign_str(device);
+				   __entry->mode = mode;
+				   __entry->pasid = pasid;
+				   __entry->count = count;),
+		    TP_printk("group=%d device=%s mode=%s pasid=%u count=%u",
+			      __entry->group, __get_str(device),
+			      iommu_ext_show_dma_pasid(__entry->mode),
+			      __entry->pasid, __entry->count)
+);
+
+DEFINE_EVENT(iommu_dma_pasid, iommu_dma_pasid_enable,
+	     TP_PROTO(int group, struct device *dev, unsigned int mode,
+		      ioasid_t pasid, unsigned int count),
+	     TP_ARGS(group, dev, mode, pasid, count));
+
+DEFINE_EVENT(iommu_dma_pasid, iommu_dma_pasid_disable,
+	     TP_PROTO(int group, struct device *dev, unsigned int mode,
+		      ioasid_t pasid, unsigned int count),
+	     TP_ARGS(group, dev, mode, pasid, count));
+
+/* @group is -1 if there is none, or if the arguments were wrong. */
+TRACE_EVENT(iommu_dma_pasid_refuse,
+	    TP_PROTO(int group, struct device *dev, unsigned int mode, int error),
+	    TP_ARGS(group, dev, mode, error),
+	    TP_STRUCT__entry(__field(int, group)
+			     __string(device, dev_name(dev))
+			     __field(unsigned int, mode)
+			     __field(int, error)),
+	    TP_fast_assign(__entry->group = group;
+			   __assign_str(device);
+			   __entry->mode = mode;
+			   __entry->error = error;),
+	    TP_printk("group=%d device=%s mode=%s error=%d",
+		      __entry->group, __get_str(device),
+		      iommu_ext_show_dma_pasid(__entry->mode), __entry->error)
+);
+
+TRACE_EVENT(iommu_kva_map,
+	    TP_PROTO(unsigned long addr, unsigned long size, int prot, int error),
+	    TP_ARGS(addr, size, prot, error),
+	    TP_STRUCT__entry(__field(unsigned long, addr)
+			     __field(unsigned long, size)
+			     __field(int, prot)
+			     __field(int, error)),
+	    TP_fast_assign(__entry->addr = addr;
+			   __entry->size = size;
+			   __entry->prot = prot;
+			   __entry->error = error;),
+	    TP_printk("addr=%#lx size=%lu prot=%d error=%d", __entry->addr,
+		      __entry->size, __entry->prot, __entry->error)
+);
+
+TRACE_EVENT(iommu_kva_unmap,
+	    TP_PROTO(unsigned long addr, unsigned long size, int error),
+	    TP_ARGS(addr, size, error),
+	    TP_STRUCT__entry(__field(unsigned long, addr)
+			     __field(unsigned long, size)
+			     __field(int, error)),
+	    TP_fast_assign(__entry->addr = addr;
+			   __entry->size = size;
+			   __entry->error = error;),
+	    TP_printk("addr=%#lx size=%lu error=%d", __entry->addr,
+		      __entry->size, __entry->error)
+);
 #endif /* CONFIG_IOMMU_EXT */
 
 #endif /* _TRACE_IOMMU_EXT_H */

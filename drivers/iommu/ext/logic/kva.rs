@@ -131,7 +131,7 @@ impl Cell {
     /// A page that is mapped `count` times, which is not 0 and has 30 bits; `prot` is not 0.
     pub const fn new(count: u32, prot: u32) -> Self {
         // INVARIANT: By what is required.
-        Self(count * Self::ONE | prot)
+        Self((count * Self::ONE) | prot)
     }
 
     /// How often the page is mapped.

@@ -8,6 +8,7 @@
 #include <linux/seq_file.h>
 
 #include "../dma_owner.h"
+#include "../dma_pasid.h"
 #include "ioasid_xa.h"
 
 /* Position 0 is the head line, position n the first chunk from index n - 1 on. */
@@ -52,6 +53,7 @@ static const struct seq_operations ioasid_sops = {
 DEFINE_SEQ_ATTRIBUTE(ioasid);
 
 DEFINE_SHOW_ATTRIBUTE(iommu_dma_owner);
+DEFINE_SHOW_ATTRIBUTE(iommu_dma_pasid);
 
 /* After the IOMMU core has made its directory. */
 static int __init iommu_ext_debugfs_init(void)
@@ -59,8 +61,10 @@ static int __init iommu_ext_debugfs_init(void)
 	struct dentry *dir = debugfs_create_dir("ext", iommu_debugfs_dir);
 
 	debugfs_create_file("ioasid", 0400, dir, NULL, &ioasid_fops);
-	if (IS_ENABLED(CONFIG_IOMMU_EXT))
+	if (IS_ENABLED(CONFIG_IOMMU_EXT)) {
 		debugfs_create_file("dma_owner", 0400, dir, NULL, &iommu_dma_owner_fops);
+		debugfs_create_file("pasid", 0400, dir, NULL, &iommu_dma_pasid_fops);
+	}
 	return 0;
 }
 late_initcall(iommu_ext_debugfs_init);

@@ -1,0 +1,82 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * DMA with PASID inside the kernel, between iommu.c, the shims and Rust.
+ * Included by iommu-priv.h, and through it by rust/bindings/bindings_helper.h,
+ * which checks every function of the first part against its Rust definition.
+ */
+#ifndef _IOMMU_EXT_DMA_PASID_H
+#define _IOMMU_EXT_DMA_PASID_H
+
+#include <linux/ioasid.h>
+#include <linux/iommu-dma-pasid.h>
+#include <linux/mutex.h>
+#include <linux/types.h>
+
+struct device;
+struct iommu_domain;
+struct iommu_group;
+struct seq_file;
+
+#define IOMMU_DMA_PASID_NR_MODES	(IOMMU_DMA_PASID_KVA + 1)
+
+/**
+ * struct iommu_dma_pasid - one mode of a group; part of struct iommu_group
+ * @domain: what the PASID is attached to, or about to be
+ * @pasid: 0 if nobody uses the mode
+ * @count: how often it is enabled
+ *
+ * Only Rust looks inside. It is written with the PASID-DMA mutex and the group's
+ * mutex held, so either is enough to read it.
+ */
+struct iommu_dma_pasid {
+	struct iommu_domain *domain;
+	ioasid_t pasid;
+	unsigned int count;
+};
+
+/* C calls Rust, with the group's mutex held */
+
+int iommu_dma_pasid_may_join(struct iommu_group *group, struct device *dev);
+
+/* C calls Rust, without it */
+
+void iommu_dma_pasid_remove_device(struct device *dev);
+int iommu_dma_pasid_show(struct seq_file *m, void *unused);
+
+/* Rust calls C */
+
+extern struct mutex iommu_dma_pasid_mutex;
+extern struct ioasid_set iommu_dma_pasids;
+
+bool iommu_dma_pasid_on(struct device *dev);
+bool iommu_dma_pasid_trusts(struct device *dev);
+struct iommu_domain *iommu_dma_pasid_identity(struct device *dev);
+
+struct iommu_domain *iommu_kva_domain_alloc(struct device *dev);
+void iommu_kva_domain_init(struct iommu_domain *domain, void *kva);
+void *iommu_kva_of(struct iommu_domain *domain);
+unsigned long iommu_kva_piece(unsigned long addr, bool write, phys_addr_t *phys);
+bool iommu_kva_is_memory(phys_addr_t phys, size_t size);
+bool iommu_kva_on_stack(unsigned long addr, size_t size);
+bool iommu_kva_is_vmalloc(unsigned long addr);
+
+#ifdef CONFIG_IOMMU_KVA_FAST
+/**
+ * struct iommu_vtd_kva - what VT-d says of sharing the kernel's page table
+ * @allowed: iommu.kva_fast=1, and a VT-d unit serves the device
+ * @requests: that unit knows supervisor requests
+ * @privileged: the device may send them
+ * @same_paging: page tables of this kernel are such as the unit walks
+ */
+struct iommu_vtd_kva {
+	bool allowed;
+	bool requests;
+	bool privileged;
+	bool same_paging;
+};
+
+void iommu_vtd_kva_ask(struct device *dev, struct iommu_vtd_kva *answer);
+struct iommu_domain *iommu_vtd_kva_domain_alloc(struct device *dev);
+#endif
+
+#endif /* _IOMMU_EXT_DMA_PASID_H */

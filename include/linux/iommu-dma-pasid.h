@@ -1,0 +1,159 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * DMA with PASID inside the kernel: a driver gets a PASID in one call and
+ * chooses what addresses its device uses with it. See
+ * Documentation/driver-api/iommu-ext/dma-pasid.rst.
+ */
+#ifndef _LINUX_IOMMU_DMA_PASID_H
+#define _LINUX_IOMMU_DMA_PASID_H
+
+#include <linux/errno.h>
+#include <linux/types.h>
+
+struct device;
+struct iommu_domain;
+
+/**
+ * enum iommu_dma_pasid_mode - what the addresses of a PASID are
+ * @IOMMU_DMA_PASID_BYPASS: physical addresses; for trusted devices only
+ * @IOMMU_DMA_PASID_IOVA: what the DMA API returned for the device
+ * @IOMMU_DMA_PASID_KVA: kernel virtual addresses that were mapped by
+ *			 iommu_map_kva()
+ */
+enum iommu_dma_pasid_mode {
+	IOMMU_DMA_PASID_BYPASS,
+	IOMMU_DMA_PASID_IOVA,
+	IOMMU_DMA_PASID_KVA,
+};
+
+#ifdef CONFIG_IOMMU_EXT
+
+/**
+ * iommu_dma_pasid_enable() - get a PASID for DMA of the kernel
+ * @dev: the device; the caller is the driver that is bound to it, and uses the
+ *	 DMA API
+ * @domain: where to put the domain that the PASID is attached to; may be NULL,
+ *	    but for IOMMU_DMA_PASID_KVA
+ * @mode: what addresses the device is going to use
+ *
+ * A mode has one PASID in an IOMMU group: a call for one that is enabled, by
+ * whatever device of the group, returns the same PASID. Each call that
+ * succeeds has to be undone by iommu_dma_pasid_disable().
+ *
+ * Context: may sleep; takes the group's mutex.
+ *
+ * Return: the PASID, which is above 0; -EINVAL for bad arguments, -ENODEV
+ * without an IOMMU, -EOPNOTSUPP if device or IOMMU cannot do PASIDs or the mode,
+ * -EPERM if the device does not use the DMA API or is not trusted with the mode,
+ * -EBUSY while it is being reset, -EOVERFLOW for too many calls, -ENOSPC without
+ * a PASID left, or why the domain cannot be attached.
+ */
+int iommu_dma_pasid_enable(struct device *dev, struct iommu_domain **domain,
+			   enum iommu_dma_pasid_mode mode);
+
+/**
+ * iommu_dma_pasid_disable() - undo one iommu_dma_pasid_enable()
+ * @dev: the device
+ * @domain: as for enabling; set to NULL if the domain was detached; may be NULL
+ * @mode: as it was enabled
+ *
+ * The device must not be told to use the PASID any more. If nobody else in the
+ * group uses the mode, the PASID is detached and given up: when this returns,
+ * neither the IOMMU nor the device translates addresses of that PASID, page
+ * requests included. A KVA domain is freed, with all that is mapped in it.
+ *
+ * Context: may sleep; takes the group's mutex.
+ *
+ * Return: 0, or -EINVAL if the device has not enabled the mode.
+ */
+int iommu_dma_pasid_disable(struct device *dev, struct iommu_domain **domain,
+			    enum iommu_dma_pasid_mode mode);
+
+/**
+ * iommu_dma_pasid_domain() - what the PASID of a mode is attached to
+ * @dev: the device; the caller is the driver that is bound to it
+ * @mode: the mode
+ *
+ * For clean-up that may come after the PASID was given up: a KVA domain that
+ * this returns is there until the device disables the mode.
+ *
+ * Context: may sleep; takes the group's mutex.
+ *
+ * Return: the domain, NULL if the device has not enabled the mode.
+ */
+struct iommu_domain *iommu_dma_pasid_domain(struct device *dev,
+					    enum iommu_dma_pasid_mode mode);
+
+/**
+ * iommu_map_kva() - let a device use a buffer at its kernel virtual address
+ * @domain: as got from iommu_dma_pasid_enable() for IOMMU_DMA_PASID_KVA
+ * @cpu_addr: the buffer, of any alignment, in the direct map or in vmalloc space
+ * @size: its size in bytes
+ * @prot: IOMMU_READ, IOMMU_WRITE, or both
+ *
+ * Whole pages are mapped, and each page counts how often that was done.
+ *
+ * Context: may sleep.
+ *
+ * Return: 0; -EINVAL for what is no such buffer, is on the caller's stack, may
+ * not be written by anybody, or is not made of whole pages although the device
+ * is not trusted; -EBUSY if a page is mapped with less permission; -ERANGE if
+ * the IOMMU's page table cannot express the address; -ENOMEM. Nothing is mapped
+ * then that was not before.
+ */
+int iommu_map_kva(struct iommu_domain *domain, void *cpu_addr, size_t size,
+		  int prot);
+
+/**
+ * iommu_unmap_kva() - undo one iommu_map_kva()
+ * @domain: the domain
+ * @cpu_addr: the buffer
+ * @size: its size in bytes
+ *
+ * Pages that no other buffer shares are unmapped. When this returns, no cache
+ * of the IOMMU or of a device knows them any more.
+ *
+ * Context: may sleep.
+ *
+ * Return: 0, -EINVAL for bad arguments, or -ENOENT if a page is not mapped; then
+ * nothing has changed.
+ */
+int iommu_unmap_kva(struct iommu_domain *domain, void *cpu_addr, size_t size);
+
+#else /* !CONFIG_IOMMU_EXT */
+
+static inline int iommu_dma_pasid_enable(struct device *dev,
+					 struct iommu_domain **domain,
+					 enum iommu_dma_pasid_mode mode)
+{
+	return -EOPNOTSUPP;
+}
+
+static inline int iommu_dma_pasid_disable(struct device *dev,
+					  struct iommu_domain **domain,
+					  enum iommu_dma_pasid_mode mode)
+{
+	return -EINVAL;
+}
+
+static inline struct iommu_domain *
+iommu_dma_pasid_domain(struct device *dev, enum iommu_dma_pasid_mode mode)
+{
+	return NULL;
+}
+
+static inline int iommu_map_kva(struct iommu_domain *domain, void *cpu_addr,
+				size_t size, int prot)
+{
+	return -EINVAL;
+}
+
+static inline int iommu_unmap_kva(struct iommu_domain *domain, void *cpu_addr,
+				  size_t size)
+{
+	return -EINVAL;
+}
+
+#endif /* CONFIG_IOMMU_EXT */
+
+#endif /* _LINUX_IOMMU_DMA_PASID_H */

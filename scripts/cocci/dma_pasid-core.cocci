@@ -1,0 +1,40 @@
+// SPDX-License-Identifier: GPL-2.0
+// Devices that join and leave a group are seen by who keeps its kernel PASIDs.
+// files: drivers/iommu/iommu.c
+// hunks: 7.2=2 7.3=2
+// options: --no-includes
+
+// The last thing before a driver's device goes that may sleep on other locks
+@@
+identifier group, dev;
+@@
+ __iommu_group_remove_device(struct device *dev)
+ {
+ ...
+ struct iommu_group *group = ...;
+ ...
++#ifdef CONFIG_IOMMU_EXT
++iommu_dma_pasid_remove_device(dev);
++#endif
+ mutex_lock(...);
+ ...
+ }
+
+@@
+identifier group, dev, ret, gdev;
+@@
+ __iommu_probe_device(struct device *dev, ...)
+ {
+ ...
+ struct iommu_group *group;
+ struct group_device *gdev;
+ int ret;
+ ...
+ list_add_tail(&gdev->list, ...);
++#ifdef CONFIG_IOMMU_EXT
++ret = iommu_dma_pasid_may_join(group, dev);
++if (ret)
++	goto err_remove_gdev;
++#endif
+ ...
+ }
