@@ -16,6 +16,7 @@
 #define IOMMU_EXT_TEST_IOASID		0xe0
 #define IOMMU_EXT_TEST_PASID_TESTDEV	0xe1
 #define IOMMU_EXT_TEST_DMA_OWNER	0xe2
+#define IOMMU_EXT_TEST_DMA_PASID	0xe3
 #define IOMMU_EXT_TEST_USER_DOMAIN	0xe4
 
 /*
@@ -603,5 +604,158 @@ struct user_domain_test_call {
 /* Make the file's own domain for a device; it is freed with the file */
 #define USER_DOMAIN_TEST_ALLOC	_IOW(IOMMU_EXT_TEST_USER_DOMAIN, 1, struct user_domain_test_call)
 #define USER_DOMAIN_TEST_FREE	_IO(IOMMU_EXT_TEST_USER_DOMAIN, 2)
+
+/*
+ * DMA with PASID inside the kernel, for PCI devices that are bound to a driver
+ * (ENODEV otherwise). What a file enabled is disabled, and what it mapped for the
+ * DMA API is unmapped, when the file is closed or the driver is unbound.
+ */
+
+#define DMA_PASID_TEST_NR_BUFS		64
+#define DMA_PASID_TEST_MAX_BUF		(64u << 20)
+
+/**
+ * struct dma_pasid_test_mode - enable or disable a mode
+ * @dev: the device
+ * @mode: enum iommu_dma_pasid_mode, or something else
+ * @no_pointer: 1: pass NULL for the domain
+ * @ret: out: what was returned: a PASID, 0, or an error
+ * @domain: out: 1: the pointer to the domain is not NULL afterwards
+ */
+struct dma_pasid_test_mode {
+	struct dma_owner_test_dev dev;
+	__u32 mode;
+	__u32 no_pointer;
+	__s32 ret;
+	__u32 domain;
+};
+
+enum dma_pasid_test_kind {
+	DMA_PASID_TEST_PAGES,	/* contiguous, at most 4 MiB */
+	DMA_PASID_TEST_VMALLOC,	/* by vmalloc() */
+	DMA_PASID_TEST_SPREAD,	/* at one address pages no two of which are contiguous */
+};
+
+/**
+ * struct dma_pasid_test_buf - allocate memory, zeroed
+ * @kind: enum dma_pasid_test_kind
+ * @size: bytes, a multiple of the page size, at most DMA_PASID_TEST_MAX_BUF
+ * @buf: out: its index
+ * @pad: ignored
+ * @addr: out: kernel virtual address
+ * @phys: out: physical address of the first byte
+ */
+struct dma_pasid_test_buf {
+	__u32 kind;
+	__u32 size;
+	__u32 buf;
+	__u32 pad;
+	__u64 addr;
+	__u64 phys;
+};
+
+/**
+ * struct dma_pasid_test_copy - read or write a buffer
+ * @buf: its index
+ * @offset: first byte
+ * @len: bytes
+ * @write: 1: from @data to the buffer, 0: from the buffer to @data
+ * @data: user address
+ */
+struct dma_pasid_test_copy {
+	__u32 buf;
+	__u32 offset;
+	__u32 len;
+	__u32 write;
+	__u64 data;
+};
+
+/**
+ * struct dma_pasid_test_kva - iommu_map_kva() or iommu_unmap_kva()
+ * @dev: the device, for which this file enabled the mode
+ * @prot: as the kernel's call has it
+ * @addr: the address
+ * @size: bytes
+ * @error: out: what was returned
+ * @pad: ignored
+ */
+struct dma_pasid_test_kva {
+	struct dma_owner_test_dev dev;
+	__u32 prot;
+	__u64 addr;
+	__u64 size;
+	__s32 error;
+	__u32 pad;
+};
+
+/* Addresses that are something special */
+enum dma_pasid_test_special {
+	DMA_PASID_TEST_TEXT,		/* the kernel's */
+	DMA_PASID_TEST_TEXT_ALIAS,	/* the same in the direct map */
+	DMA_PASID_TEST_RODATA,
+	DMA_PASID_TEST_RODATA_ALIAS,
+	DMA_PASID_TEST_MODULE_TEXT,	/* of this module */
+	DMA_PASID_TEST_MODULE_TEXT_ALIAS,
+	DMA_PASID_TEST_MODULE_RODATA,
+	DMA_PASID_TEST_MODULE_RODATA_ALIAS,
+	DMA_PASID_TEST_MODULE_DATA,
+	DMA_PASID_TEST_STACK,		/* the caller's */
+	DMA_PASID_TEST_IOREMAP,		/* registers of the device */
+	DMA_PASID_TEST_GUARD,		/* what follows a vmalloc() area */
+	DMA_PASID_TEST_NO_MEMORY,	/* in the direct map, a hole below 1 MiB */
+	DMA_PASID_TEST_OTHER_DOMAIN,	/* memory, but the DMA API's domain */
+	DMA_PASID_TEST_NO_DOMAIN,	/* memory, but no domain */
+	DMA_PASID_TEST_NR_SPECIAL,
+};
+
+/**
+ * struct dma_pasid_test_special_map - iommu_map_kva() of a special address
+ * @dev: the device, for which this file enabled the mode
+ * @special: enum dma_pasid_test_special
+ * @prot: as the kernel's call has it
+ * @error: out: what was returned; what was mapped is unmapped again
+ */
+struct dma_pasid_test_special_map {
+	struct dma_owner_test_dev dev;
+	__u32 special;
+	__u32 prot;
+	__s32 error;
+};
+
+/**
+ * struct dma_pasid_test_dma - map a buffer for the DMA API, bidirectional
+ * @dev: the device
+ * @buf: the buffer, mapped once at a time
+ * @offset: first byte; only for @sg 0
+ * @len: bytes; only for @sg 0
+ * @sg: 0: by dma_map_single(), 1: by dma_map_sg(), a page an entry
+ * @pad: ignored
+ * @addr: out: DMA address of the first byte; with an IOMMU there is one segment
+ */
+struct dma_pasid_test_dma {
+	struct dma_owner_test_dev dev;
+	__u32 buf;
+	__u32 offset;
+	__u32 len;
+	__u32 sg;
+	__u32 pad;
+	__u64 addr;
+};
+
+#define DMA_PASID_TEST_ENABLE	_IOWR(IOMMU_EXT_TEST_DMA_PASID, 0, struct dma_pasid_test_mode)
+#define DMA_PASID_TEST_DISABLE	_IOWR(IOMMU_EXT_TEST_DMA_PASID, 1, struct dma_pasid_test_mode)
+/* What the file enabled is not disabled when the driver is unbound */
+#define DMA_PASID_TEST_FORGET	_IOW(IOMMU_EXT_TEST_DMA_PASID, 2, struct dma_owner_test_dev)
+#define DMA_PASID_TEST_BUF_ALLOC _IOWR(IOMMU_EXT_TEST_DMA_PASID, 3, struct dma_pasid_test_buf)
+#define DMA_PASID_TEST_BUF_FREE	_IOW(IOMMU_EXT_TEST_DMA_PASID, 4, __u32)
+#define DMA_PASID_TEST_BUF_COPY	_IOW(IOMMU_EXT_TEST_DMA_PASID, 5, struct dma_pasid_test_copy)
+#define DMA_PASID_TEST_MAP	_IOWR(IOMMU_EXT_TEST_DMA_PASID, 6, struct dma_pasid_test_kva)
+#define DMA_PASID_TEST_UNMAP	_IOWR(IOMMU_EXT_TEST_DMA_PASID, 7, struct dma_pasid_test_kva)
+#define DMA_PASID_TEST_SPECIAL	\
+	_IOWR(IOMMU_EXT_TEST_DMA_PASID, 8, struct dma_pasid_test_special_map)
+#define DMA_PASID_TEST_DMA_MAP	_IOWR(IOMMU_EXT_TEST_DMA_PASID, 9, struct dma_pasid_test_dma)
+#define DMA_PASID_TEST_DMA_UNMAP _IOW(IOMMU_EXT_TEST_DMA_PASID, 10, __u32) /* the buffer */
+/* What vmalloc() has freed is not mapped any more, and flushed */
+#define DMA_PASID_TEST_PURGE	_IO(IOMMU_EXT_TEST_DMA_PASID, 11)
 
 #endif /* _IOMMU_EXT_TEST_H */

@@ -28,5 +28,6 @@ extern const struct ext_test_group ext_test_ioasid;
 extern const struct ext_test_group ext_test_pasid_testdev;
 extern const struct ext_test_group ext_test_dma_owner;
 extern const struct ext_test_group ext_test_user_domain;
+extern const struct ext_test_group ext_test_dma_pasid;
 
 #endif /* _IOMMU_EXT_TEST_INTERNAL_H */

@@ -15,6 +15,7 @@ static const struct ext_test_group *const groups[] = {
 	&ext_test_pasid_testdev,
 	&ext_test_dma_owner,
 	&ext_test_user_domain,
+	&ext_test_dma_pasid,
 };
 
 struct ext_test_file {

@@ -1,0 +1,620 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * DMA with PASID inside the kernel: enables and maps as userspace says, on
+ * behalf of whatever driver is bound to a PCI device. The DMA itself is done by
+ * those that drive pasid-testdev.
+ *
+ * Lock order: device_lock, which keeps the driver bound; pasid_lock; those of
+ * the IOMMU core.
+ */
+#include <linux/dma-mapping.h>
+#include <linux/hex.h>
+#include <linux/iommu-dma-pasid.h>
+#include <linux/iommu.h>
+#include <linux/list.h>
+#include <linux/mm.h>
+#include <linux/mutex.h>
+#include <linux/pci.h>
+#include <linux/scatterlist.h>
+#include <linux/slab.h>
+#include <linux/vmalloc.h>
+
+#include "iommu_ext_test_internal.h"
+
+struct pasid_buf {
+	void *cpu;			/* NULL: this index is free */
+	u32 kind;
+	u32 size;
+	struct page **pages;		/* of what is spread */
+	struct pci_dev *pdev;		/* mapped for it, else NULL */
+	struct sg_table sgt;		/* mapped so if it has entries */
+	dma_addr_t addr;
+	u32 len;
+};
+
+struct pasid_file {
+	struct list_head node;		/* in pasid_files */
+	struct list_head uses;
+	struct pasid_buf bufs[DMA_PASID_TEST_NR_BUFS];
+};
+
+/* A mode that a file enabled once */
+struct pasid_use {
+	struct list_head node;
+	struct pci_dev *pdev;
+	struct iommu_domain *domain;
+	u32 mode;
+	bool forget;
+	bool gone;			/* the driver is */
+};
+
+static LIST_HEAD(pasid_files);
+static DEFINE_MUTEX(pasid_lock);
+
+/* Buffers */
+
+/*
+ * Pages that are no neighbours: every other page of a block that is split, or
+ * whatever there is
+ */
+static int pasid_spread(struct pasid_buf *buf)
+{
+	unsigned int nr = buf->size >> PAGE_SHIFT, i, j;
+	struct page *page, *spare = NULL;
+
+	buf->pages = kvcalloc(nr, sizeof(*buf->pages), GFP_KERNEL);
+	if (!buf->pages)
+		return -ENOMEM;
+	for (i = 0; i < nr;) {
+		page = alloc_page(GFP_KERNEL | __GFP_ZERO);
+		if (!page)
+			break;
+		if (i && page_to_pfn(page) == page_to_pfn(buf->pages[i - 1]) + 1) {
+			/* Keep it until the next one is found */
+			set_page_private(page, (unsigned long)spare);
+			spare = page;
+			continue;
+		}
+		buf->pages[i++] = page;
+	}
+	while (spare) {
+		page = spare;
+		spare = (struct page *)page_private(page);
+		set_page_private(page, 0);
+		__free_page(page);
+	}
+	if (i == nr)
+		buf->cpu = vmap(buf->pages, nr, VM_MAP, PAGE_KERNEL);
+	if (buf->cpu)
+		return 0;
+	for (j = 0; j < i; j++)
+		__free_page(buf->pages[j]);
+	kvfree(buf->pages);
+	return -ENOMEM;
+}
+
+static int pasid_buf_alloc(struct pasid_file *file, struct dma_pasid_test_buf *args)
+{
+	struct pasid_buf *buf;
+	u32 index;
+
+	if (!args->size || args->size > DMA_PASID_TEST_MAX_BUF || !PAGE_ALIGNED(args->size))
+		return -EINVAL;
+	for (index = 0; index < DMA_PASID_TEST_NR_BUFS; index++)
+		if (!file->bufs[index].cpu)
+			break;
+	if (index == DMA_PASID_TEST_NR_BUFS)
+		return -ENOSPC;
+
+	buf = &file->bufs[index];
+	*buf = (struct pasid_buf){ .kind = args->kind, .size = args->size };
+	switch (args->kind) {
+	case DMA_PASID_TEST_PAGES:
+		buf->cpu = alloc_pages_exact(buf->size, GFP_KERNEL | __GFP_ZERO | __GFP_NOWARN);
+		break;
+	case DMA_PASID_TEST_VMALLOC:
+		buf->cpu = vzalloc(buf->size);
+		break;
+	case DMA_PASID_TEST_SPREAD:
+		pasid_spread(buf);
+		break;
+	default:
+		return -EINVAL;
+	}
+	if (!buf->cpu)
+		return -ENOMEM;
+
+	args->buf = index;
+	args->addr = (unsigned long)buf->cpu;
+	args->phys = buf->kind == DMA_PASID_TEST_PAGES ? virt_to_phys(buf->cpu) :
+		     PFN_PHYS(vmalloc_to_pfn(buf->cpu));
+	return 0;
+}
+
+static struct pasid_buf *pasid_buf(struct pasid_file *file, u32 index)
+{
+	if (index >= DMA_PASID_TEST_NR_BUFS || !file->bufs[index].cpu)
+		return NULL;
+	return &file->bufs[index];
+}
+
+static int pasid_buf_free(struct pasid_buf *buf)
+{
+	unsigned int i;
+
+	if (buf->pdev)
+		return -EBUSY;
+	if (buf->kind == DMA_PASID_TEST_PAGES) {
+		free_pages_exact(buf->cpu, buf->size);
+	} else if (buf->kind == DMA_PASID_TEST_VMALLOC) {
+		vfree(buf->cpu);
+	} else {
+		vunmap(buf->cpu);
+		for (i = 0; i < buf->size >> PAGE_SHIFT; i++)
+			__free_page(buf->pages[i]);
+		kvfree(buf->pages);
+	}
+	buf->cpu = NULL;
+	return 0;
+}
+
+static int pasid_buf_copy(struct pasid_buf *buf, const struct dma_pasid_test_copy *args)
+{
+	void __user *data = u64_to_user_ptr(args->data);
+	unsigned long left;
+
+	if (args->offset > buf->size || args->len > buf->size - args->offset)
+		return -EINVAL;
+	if (args->write)
+		left = copy_from_user(buf->cpu + args->offset, data, args->len);
+	else
+		left = copy_to_user(data, buf->cpu + args->offset, args->len);
+	return left ? -EFAULT : 0;
+}
+
+/* The DMA API */
+
+static int pasid_map_sg(struct pci_dev *pdev, struct pasid_buf *buf)
+{
+	unsigned int nr = buf->size >> PAGE_SHIFT, i;
+	struct scatterlist *sg;
+	int ret;
+
+	ret = sg_alloc_table(&buf->sgt, nr, GFP_KERNEL);
+	if (ret)
+		return ret;
+	for_each_sgtable_sg(&buf->sgt, sg, i) {
+		void *cpu = buf->cpu + i * PAGE_SIZE;
+
+		sg_set_page(sg, is_vmalloc_addr(cpu) ? vmalloc_to_page(cpu) : virt_to_page(cpu),
+			    PAGE_SIZE, 0);
+	}
+	ret = dma_map_sgtable(&pdev->dev, &buf->sgt, DMA_BIDIRECTIONAL, 0);
+	if (ret) {
+		sg_free_table(&buf->sgt);
+		return ret;
+	}
+	buf->addr = sg_dma_address(buf->sgt.sgl);
+	return 0;
+}
+
+static int pasid_dma_map(struct pci_dev *pdev, struct pasid_buf *buf,
+			 struct dma_pasid_test_dma *args)
+{
+	int ret = 0;
+
+	if (buf->pdev)
+		return -EBUSY;
+	if (args->sg) {
+		ret = pasid_map_sg(pdev, buf);
+	} else if (buf->kind != DMA_PASID_TEST_PAGES || !args->len || args->offset > buf->size ||
+		   args->len > buf->size - args->offset) {
+		ret = -EINVAL;
+	} else {
+		buf->len = args->len;
+		buf->addr = dma_map_single(&pdev->dev, buf->cpu + args->offset, args->len,
+					   DMA_BIDIRECTIONAL);
+		ret = dma_mapping_error(&pdev->dev, buf->addr);
+	}
+	if (ret)
+		return ret;
+	buf->pdev = pdev;
+	args->addr = buf->addr;
+	return 0;
+}
+
+static void pasid_dma_unmap(struct pasid_buf *buf)
+{
+	if (!buf->pdev)
+		return;
+	if (buf->sgt.orig_nents) {
+		dma_unmap_sgtable(&buf->pdev->dev, &buf->sgt, DMA_BIDIRECTIONAL, 0);
+		sg_free_table(&buf->sgt);
+		buf->sgt = (struct sg_table){};
+	} else {
+		dma_unmap_single(&buf->pdev->dev, buf->addr, buf->len, DMA_BIDIRECTIONAL);
+	}
+	buf->pdev = NULL;
+}
+
+/* Modes */
+
+static struct pasid_use *pasid_find(struct pasid_file *file, struct pci_dev *pdev, u32 mode)
+{
+	struct pasid_use *use;
+
+	list_for_each_entry(use, &file->uses, node)
+		if (use->pdev == pdev && use->mode == mode)
+			return use;
+	return NULL;
+}
+
+static void pasid_forget(struct pasid_use *use)
+{
+	list_del(&use->node);
+	pci_dev_put(use->pdev);
+	kfree(use);
+}
+
+static int pasid_enable(struct pasid_file *file, struct pci_dev *pdev,
+			struct dma_pasid_test_mode *args)
+{
+	struct pasid_use *use = kzalloc_obj(*use);
+
+	if (!use)
+		return -ENOMEM;
+	use->mode = args->mode;
+	args->ret = iommu_dma_pasid_enable(&pdev->dev, args->no_pointer ? NULL : &use->domain,
+					   args->mode);
+	args->domain = !!use->domain;
+	if (args->ret < 0) {
+		kfree(use);
+		return 0;
+	}
+	use->pdev = pci_dev_get(pdev);
+	list_add(&use->node, &file->uses);
+	return 0;
+}
+
+static int pasid_disable(struct pasid_file *file, struct pci_dev *pdev,
+			 struct dma_pasid_test_mode *args)
+{
+	struct pasid_use *use = pasid_find(file, pdev, args->mode);
+	struct iommu_domain *domain = use ? use->domain : NULL;
+
+	args->ret = iommu_dma_pasid_disable(&pdev->dev, args->no_pointer ? NULL : &domain,
+					    args->mode);
+	args->domain = !!domain;
+	if (use && (!args->ret || use->gone))
+		pasid_forget(use);
+	return 0;
+}
+
+/* All that a file has of a device whose driver goes, or whose file does */
+static void pasid_clean(struct pasid_file *file, struct pci_dev *pdev)
+{
+	struct pasid_use *use, *next;
+	unsigned int i;
+
+	list_for_each_entry_safe(use, next, &file->uses, node) {
+		if (use->pdev != pdev)
+			continue;
+		if (use->forget) {
+			use->gone = true;
+			continue;
+		}
+		iommu_dma_pasid_disable(&pdev->dev, &use->domain, use->mode);
+		pasid_forget(use);
+	}
+	for (i = 0; i < DMA_PASID_TEST_NR_BUFS; i++)
+		if (file->bufs[i].pdev == pdev)
+			pasid_dma_unmap(&file->bufs[i]);
+}
+
+/* As the driver's remove() ought to do */
+static int pasid_notify(struct notifier_block *nb, unsigned long action, void *data)
+{
+	struct pasid_file *file;
+
+	if (action != BUS_NOTIFY_UNBIND_DRIVER)
+		return NOTIFY_DONE;
+	guard(mutex)(&pasid_lock);
+	list_for_each_entry(file, &pasid_files, node)
+		pasid_clean(file, to_pci_dev(data));
+	return NOTIFY_DONE;
+}
+
+static struct notifier_block pasid_nb = { .notifier_call = pasid_notify };
+
+/* Kernel virtual addresses */
+
+static const char rodata[64] = "read-only";
+static char moduledata[64];
+
+static void *pasid_alias(const void *cpu)
+{
+	if (is_vmalloc_or_module_addr(cpu))
+		return page_address(vmalloc_to_page(cpu)) + offset_in_page(cpu);
+	return lm_alias(cpu);
+}
+
+static void *pasid_special(u32 special, void *stack)
+{
+	switch (special) {
+	case DMA_PASID_TEST_TEXT:
+		return vmalloc_noprof;
+	case DMA_PASID_TEST_TEXT_ALIAS:
+		return pasid_alias(vmalloc_noprof);
+	case DMA_PASID_TEST_RODATA:
+		return (void *)hex_asc;
+	case DMA_PASID_TEST_RODATA_ALIAS:
+		return pasid_alias(hex_asc);
+	case DMA_PASID_TEST_MODULE_TEXT:
+		return pasid_special;
+	case DMA_PASID_TEST_MODULE_TEXT_ALIAS:
+		return pasid_alias(pasid_special);
+	case DMA_PASID_TEST_MODULE_RODATA:
+		return (void *)rodata;
+	case DMA_PASID_TEST_MODULE_RODATA_ALIAS:
+		return pasid_alias(rodata);
+	case DMA_PASID_TEST_MODULE_DATA:
+		return moduledata;
+	case DMA_PASID_TEST_STACK:
+		return stack;
+	case DMA_PASID_TEST_NO_MEMORY:
+		return phys_to_virt(0xa0000);
+	default:
+		return NULL;
+	}
+}
+
+static int pasid_map_once(struct iommu_domain *domain, void *cpu, u32 prot)
+{
+	int ret = iommu_map_kva(domain, cpu, 16, prot);
+
+	if (!ret)
+		ret = iommu_unmap_kva(domain, cpu, 16) ? -EIO : 0;
+	return ret;
+}
+
+static int pasid_map_special(struct pasid_use *use, struct dma_pasid_test_special_map *args)
+{
+	struct iommu_domain *domain = use->domain;
+	char on_stack[16] = {};
+	void *cpu, *made = NULL;
+
+	cpu = pasid_special(args->special, on_stack);
+	switch (args->special) {
+	case DMA_PASID_TEST_IOREMAP:
+		cpu = pci_iomap(use->pdev, 0, PAGE_SIZE);
+		break;
+	case DMA_PASID_TEST_GUARD:
+		made = vmalloc(PAGE_SIZE);
+		cpu = made + PAGE_SIZE;
+		break;
+	case DMA_PASID_TEST_OTHER_DOMAIN:
+	case DMA_PASID_TEST_NO_DOMAIN:
+		made = vmalloc(PAGE_SIZE);
+		cpu = made;
+		domain = args->special == DMA_PASID_TEST_NO_DOMAIN ? NULL :
+			 iommu_get_domain_for_dev(&use->pdev->dev);
+		break;
+	}
+	if (!cpu)
+		return -EINVAL;
+
+	args->error = pasid_map_once(domain, cpu, args->prot);
+	if (args->special == DMA_PASID_TEST_IOREMAP)
+		pci_iounmap(use->pdev, cpu);
+	vfree(made);
+	return 0;
+}
+
+/* The ioctls */
+
+union pasid_args {
+	u32 buf;
+	struct dma_owner_test_dev dev;
+	struct dma_pasid_test_mode mode;
+	struct dma_pasid_test_buf alloc;
+	struct dma_pasid_test_copy copy;
+	struct dma_pasid_test_kva kva;
+	struct dma_pasid_test_special_map special;
+	struct dma_pasid_test_dma dma;
+};
+
+static int pasid_kva_ioctl(struct pasid_file *file, struct pci_dev *pdev, unsigned int cmd,
+			   union pasid_args *args)
+{
+	struct pasid_use *use = pasid_find(file, pdev, IOMMU_DMA_PASID_KVA);
+	struct dma_pasid_test_kva *kva = &args->kva;
+	void *cpu = (void *)(unsigned long)kva->addr;
+
+	if (!use || use->gone)
+		return -ENOENT;
+	switch (cmd) {
+	case DMA_PASID_TEST_MAP:
+		kva->error = iommu_map_kva(use->domain, cpu, kva->size, kva->prot);
+		return 0;
+	case DMA_PASID_TEST_UNMAP:
+		kva->error = iommu_unmap_kva(use->domain, cpu, kva->size);
+		return 0;
+	default:
+		return pasid_map_special(use, &args->special);
+	}
+}
+
+static int pasid_device_ioctl(struct pasid_file *file, struct pci_dev *pdev, unsigned int cmd,
+			      union pasid_args *args)
+{
+	struct pasid_use *use;
+	struct pasid_buf *buf;
+
+	if (cmd == DMA_PASID_TEST_DISABLE)
+		return pasid_disable(file, pdev, &args->mode);
+	/* Nothing else may be done without a driver */
+	if (!pdev->dev.driver)
+		return -ENODEV;
+
+	switch (cmd) {
+	case DMA_PASID_TEST_ENABLE:
+		return pasid_enable(file, pdev, &args->mode);
+	case DMA_PASID_TEST_FORGET:
+		list_for_each_entry(use, &file->uses, node)
+			if (use->pdev == pdev)
+				use->forget = true;
+		return 0;
+	case DMA_PASID_TEST_MAP:
+	case DMA_PASID_TEST_UNMAP:
+	case DMA_PASID_TEST_SPECIAL:
+		return pasid_kva_ioctl(file, pdev, cmd, args);
+	case DMA_PASID_TEST_DMA_MAP:
+		buf = pasid_buf(file, args->dma.buf);
+		return buf ? pasid_dma_map(pdev, buf, &args->dma) : -ENOENT;
+	default:
+		return -ENOTTY;
+	}
+}
+
+/* The device's lock comes before ours, so find the device without it */
+static int pasid_with_device(struct pasid_file *file, unsigned int cmd, union pasid_args *args)
+{
+	struct pci_dev *pdev;
+	int ret;
+
+	pdev = pci_get_domain_bus_and_slot(args->dev.segment, args->dev.bus, args->dev.devfn);
+	if (!pdev)
+		return -ENODEV;
+	device_lock(&pdev->dev);
+	mutex_lock(&pasid_lock);
+	ret = pasid_device_ioctl(file, pdev, cmd, args);
+	mutex_unlock(&pasid_lock);
+	device_unlock(&pdev->dev);
+	pci_dev_put(pdev);
+	return ret;
+}
+
+static int pasid_buf_ioctl(struct pasid_file *file, unsigned int cmd, union pasid_args *args)
+{
+	struct pasid_buf *buf;
+
+	guard(mutex)(&pasid_lock);
+	if (cmd == DMA_PASID_TEST_PURGE) {
+		vm_unmap_aliases();
+		return 0;
+	}
+	if (cmd == DMA_PASID_TEST_BUF_ALLOC)
+		return pasid_buf_alloc(file, &args->alloc);
+	/* The index comes first in all the others, too */
+	buf = pasid_buf(file, args->buf);
+	if (!buf)
+		return -ENOENT;
+	switch (cmd) {
+	case DMA_PASID_TEST_BUF_FREE:
+		return pasid_buf_free(buf);
+	case DMA_PASID_TEST_BUF_COPY:
+		return pasid_buf_copy(buf, &args->copy);
+	default:
+		pasid_dma_unmap(buf);
+		return 0;
+	}
+}
+
+static long pasid_ioctl(void *state, unsigned int cmd, void __user *arg)
+{
+	union pasid_args args = {};
+	int ret;
+
+	if (_IOC_SIZE(cmd) > sizeof(args))
+		return -ENOTTY;
+	if ((_IOC_DIR(cmd) & _IOC_WRITE) && copy_from_user(&args, arg, _IOC_SIZE(cmd)))
+		return -EFAULT;
+
+	switch (cmd) {
+	case DMA_PASID_TEST_BUF_ALLOC:
+	case DMA_PASID_TEST_BUF_FREE:
+	case DMA_PASID_TEST_BUF_COPY:
+	case DMA_PASID_TEST_DMA_UNMAP:
+	case DMA_PASID_TEST_PURGE:
+		ret = pasid_buf_ioctl(state, cmd, &args);
+		break;
+	default:
+		ret = pasid_with_device(state, cmd, &args);
+	}
+
+	if (!ret && (_IOC_DIR(cmd) & _IOC_READ) && copy_to_user(arg, &args, _IOC_SIZE(cmd)))
+		return -EFAULT;
+	return ret;
+}
+
+static void *pasid_open(void)
+{
+	struct pasid_file *file = kvzalloc_obj(*file);
+
+	if (!file)
+		return ERR_PTR(-ENOMEM);
+	INIT_LIST_HEAD(&file->uses);
+	guard(mutex)(&pasid_lock);
+	list_add(&file->node, &pasid_files);
+	return file;
+}
+
+/* A device that the file still has to do with, with a reference */
+static struct pci_dev *pasid_any_device(struct pasid_file *file)
+{
+	struct pasid_use *use;
+	unsigned int i;
+
+	guard(mutex)(&pasid_lock);
+	use = list_first_entry_or_null(&file->uses, struct pasid_use, node);
+	if (use)
+		return pci_dev_get(use->pdev);
+	for (i = 0; i < DMA_PASID_TEST_NR_BUFS; i++)
+		if (file->bufs[i].pdev)
+			return pci_dev_get(file->bufs[i].pdev);
+	return NULL;
+}
+
+static void pasid_close(void *state)
+{
+	struct pasid_file *file = state;
+	struct pasid_use *use;
+	struct pci_dev *pdev;
+	unsigned int i;
+
+	while ((pdev = pasid_any_device(file))) {
+		device_lock(&pdev->dev);
+		scoped_guard(mutex, &pasid_lock) {
+			list_for_each_entry(use, &file->uses, node)
+				use->forget = false;
+			pasid_clean(file, pdev);
+		}
+		device_unlock(&pdev->dev);
+		pci_dev_put(pdev);
+	}
+	scoped_guard(mutex, &pasid_lock)
+		list_del(&file->node);
+	for (i = 0; i < DMA_PASID_TEST_NR_BUFS; i++)
+		if (file->bufs[i].cpu)
+			pasid_buf_free(&file->bufs[i]);
+	kvfree(file);
+}
+
+static int pasid_init(void)
+{
+	return bus_register_notifier(&pci_bus_type, &pasid_nb);
+}
+
+static void pasid_exit(void)
+{
+	bus_unregister_notifier(&pci_bus_type, &pasid_nb);
+}
+
+const struct ext_test_group ext_test_dma_pasid = {
+	.type = IOMMU_EXT_TEST_DMA_PASID,
+	.init = pasid_init,
+	.exit = pasid_exit,
+	.open = pasid_open,
+	.release = pasid_close,
+	.ioctl = pasid_ioctl,
+};

@@ -1,0 +1,495 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Kernel virtual addresses for devices, in strict mode: what may be mapped, how
+ * pages are shared, and that the device sees no more than that.
+ *
+ * profiles: first-stage ats
+ */
+#include "dma_pasid_util.h"
+#include "../kselftest_harness.h"
+
+#include <sys/stat.h>
+#include <sys/syscall.h>
+
+#define MIB	(1024u * 1024)
+#define TRACING	"/sys/kernel/tracing"
+#define TRACE	TRACING "/instances/dma_pasid"
+
+FIXTURE(kva)
+{
+	int fd;
+	int pasid;
+	struct ptd_test_info info;
+	struct kbuf dst;
+};
+
+FIXTURE_SETUP(kva)
+{
+	ASSERT_EQ(1, find_devices(true, true, &self->info, 1));
+	self->fd = ptd_open(&self->info);
+	ASSERT_LE(0, self->fd);
+	self->pasid = enable(self->fd, &self->info, KVA);
+	ASSERT_LT(0, self->pasid);
+	ASSERT_EQ(0, kbuf_alloc(self->fd, DMA_PASID_TEST_PAGES, MIB, &self->dst));
+	ASSERT_EQ(0, map_kva(self->fd, &self->info, self->dst.addr, MIB, PROT_RW));
+}
+
+FIXTURE_TEARDOWN(kva)
+{
+	EXPECT_EQ(0, disable(self->fd, &self->info, KVA));
+	EXPECT_EQ(0, close(self->fd));
+}
+
+static int map(struct _test_data_kva *self, uint64_t addr, uint64_t size, unsigned int prot)
+{
+	return map_kva(self->fd, &self->info, addr, size, prot);
+}
+
+static int unmap(struct _test_data_kva *self, uint64_t addr, uint64_t size)
+{
+	return unmap_kva(self->fd, &self->info, addr, size);
+}
+
+static bool readable(struct _test_data_kva *self, uint64_t addr)
+{
+	return run_read(self->fd, self->pasid, addr, 16) == PTD_ST_OK;
+}
+
+static bool blocked(struct _test_data_kva *self, uint64_t addr)
+{
+	return faults(self->fd, self->pasid, addr);
+}
+
+/* How many pages are mapped besides the one MiB of the fixture */
+static int nr_mapped(struct _test_data_kva *self)
+{
+	char text[192];
+	int nr = -1;
+
+	if (sscanf(shown(&self->info, "kva", text, sizeof(text)),
+		   "pasid %*d mode kva strict count 1 pages %d", &nr) != 1)
+		return -1;
+	return nr - (int)(MIB / PAGE);
+}
+
+/* The device gets all the bytes, and no byte's neighbour from another page */
+static void moves(struct __test_metadata *_metadata, struct _test_data_kva *self,
+		  const struct kbuf *src, uint32_t offset, uint32_t size)
+{
+	uint32_t done, step;
+
+	ASSERT_EQ(0, map(self, src->addr + offset, size, PROT_R));
+	EXPECT_EQ((offset + size - 1) / PAGE - offset / PAGE + 1, nr_mapped(self));
+	for (done = 0; done < size; done += step) {
+		step = size - done < MIB ? size - done : MIB;
+		ASSERT_EQ(PTD_ST_OK, run_copy(self->fd, self->pasid, src->addr + offset + done,
+					      self->dst.addr, step));
+		if (done && done + step < size)
+			continue;
+		ASSERT_TRUE(kbuf_has_pattern(self->fd, &self->dst, 0, step, 7, offset + done));
+	}
+	EXPECT_EQ(PTD_ST_WRITE_FAULT, run_fill(self->fd, self->pasid, src->addr + offset, 1));
+	ASSERT_EQ(0, unmap(self, src->addr + offset, size));
+	EXPECT_EQ(0, nr_mapped(self));
+	EXPECT_TRUE(blocked(self, src->addr));
+	EXPECT_TRUE(blocked(self, src->addr + offset + size - 64));
+}
+
+static const struct {
+	uint32_t offset, size;
+} extents[] = {
+	{ 0, 1 }, { 4095, 1 }, { 4095, 2 }, { 0, PAGE }, { 1, PAGE }, { 123, 10000 },
+	{ PAGE, 2 * PAGE }, { 100, 2 * MIB }, { 0, 4 * MIB },
+};
+
+TEST_F_TIMEOUT(kva, direct_map, 240)
+{
+	struct kbuf src;
+	unsigned int i;
+
+	ASSERT_EQ(0, kbuf_alloc(self->fd, DMA_PASID_TEST_PAGES, 4 * MIB, &src));
+	ASSERT_EQ(0, kbuf_write_pattern(self->fd, &src, 7));
+	for (i = 0; i < ARRAY_SIZE(extents); i++)
+		moves(_metadata, self, &src, extents[i].offset, extents[i].size);
+}
+
+TEST_F_TIMEOUT(kva, vmalloc, 240)
+{
+	struct kbuf src;
+	unsigned int i;
+
+	ASSERT_EQ(0, kbuf_alloc(self->fd, DMA_PASID_TEST_VMALLOC, 4 * MIB, &src));
+	ASSERT_EQ(0, kbuf_write_pattern(self->fd, &src, 7));
+	for (i = 0; i < ARRAY_SIZE(extents); i++)
+		moves(_metadata, self, &src, extents[i].offset, extents[i].size);
+}
+
+TEST_F_TIMEOUT(kva, sixty_four_mib, 240)
+{
+	struct kbuf src, base;
+	uint64_t addr;
+
+	ASSERT_EQ(0, kbuf_alloc(self->fd, DMA_PASID_TEST_VMALLOC, 64 * MIB, &src));
+	ASSERT_EQ(0, kbuf_write_pattern(self->fd, &src, 7));
+	moves(_metadata, self, &src, 0, 64 * MIB);
+	ASSERT_EQ(0, kbuf_free(self->fd, &src));
+
+	/* Of the direct map, to read whatever is there: guests have memory at 16 MiB */
+	ASSERT_EQ(0, kbuf_alloc(self->fd, DMA_PASID_TEST_PAGES, PAGE, &base));
+	addr = base.addr - base.phys + 128 * MIB;
+	ASSERT_EQ(0, map(self, addr, 64 * MIB, PROT_R));
+	EXPECT_EQ(64 * MIB / PAGE, nr_mapped(self));
+	EXPECT_TRUE(readable(self, addr));
+	EXPECT_TRUE(readable(self, addr + 64 * MIB - 16));
+	EXPECT_FALSE(readable(self, addr - 16));
+	EXPECT_FALSE(readable(self, addr + 64 * MIB));
+	EXPECT_EQ(0, unmap(self, addr, 64 * MIB));
+	EXPECT_FALSE(readable(self, addr));
+	EXPECT_FALSE(readable(self, addr + 64 * MIB - 16));
+}
+
+/* Unmapping one buffer leaves another in the same page alone */
+TEST_F(kva, shared_page)
+{
+	struct kbuf buf;
+
+	ASSERT_EQ(0, kbuf_alloc(self->fd, DMA_PASID_TEST_PAGES, 2 * PAGE, &buf));
+	ASSERT_EQ(0, map(self, buf.addr + 100, 200, PROT_RW));
+	ASSERT_EQ(0, map(self, buf.addr + 300, 200, PROT_R));
+	EXPECT_EQ(1, nr_mapped(self));
+	ASSERT_EQ(0, map(self, buf.addr + 4000, 200, PROT_RW));
+	EXPECT_EQ(2, nr_mapped(self));
+
+	ASSERT_EQ(0, unmap(self, buf.addr + 100, 200));
+	EXPECT_EQ(PTD_ST_OK, run_fill(self->fd, self->pasid, buf.addr + 300, 8));
+	ASSERT_EQ(0, unmap(self, buf.addr + 4000, 200));
+	EXPECT_EQ(1, nr_mapped(self));
+	EXPECT_TRUE(blocked(self, buf.addr + PAGE));
+	EXPECT_TRUE(readable(self, buf.addr + 300));
+	ASSERT_EQ(0, unmap(self, buf.addr + 300, 200));
+	EXPECT_TRUE(blocked(self, buf.addr + 300));
+	EXPECT_EQ(-ENOENT, unmap(self, buf.addr + 300, 200));
+}
+
+TEST_F(kva, overlapping_maps)
+{
+	struct kbuf buf;
+	int i;
+
+	ASSERT_EQ(0, kbuf_alloc(self->fd, DMA_PASID_TEST_VMALLOC, 16 * PAGE, &buf));
+	ASSERT_EQ(0, map(self, buf.addr, 8 * PAGE, PROT_RW));
+	ASSERT_EQ(0, map(self, buf.addr + 4 * PAGE, 8 * PAGE, PROT_RW));
+	ASSERT_EQ(0, map(self, buf.addr + 6 * PAGE, PAGE, PROT_RW));
+	EXPECT_EQ(12, nr_mapped(self));
+	ASSERT_EQ(0, unmap(self, buf.addr, 8 * PAGE));
+	for (i = 0; i < 16; i++)
+		EXPECT_EQ(i >= 4 && i < 12, readable(self, buf.addr + i * PAGE));
+	ASSERT_EQ(0, unmap(self, buf.addr + 4 * PAGE, 8 * PAGE));
+	for (i = 0; i < 16; i++)
+		EXPECT_EQ(i == 6, readable(self, buf.addr + i * PAGE));
+
+	/* All or nothing */
+	EXPECT_EQ(-ENOENT, unmap(self, buf.addr + 5 * PAGE, 2 * PAGE));
+	EXPECT_EQ(-ENOENT, unmap(self, buf.addr + 6 * PAGE, 2 * PAGE));
+	EXPECT_TRUE(readable(self, buf.addr + 6 * PAGE));
+	ASSERT_EQ(0, unmap(self, buf.addr + 6 * PAGE, PAGE));
+	EXPECT_EQ(0, nr_mapped(self));
+}
+
+TEST_F(kva, page_of_a_run)
+{
+	struct kbuf buf;
+	int i;
+
+	ASSERT_EQ(0, kbuf_alloc(self->fd, DMA_PASID_TEST_PAGES, 4 * MIB, &buf));
+	ASSERT_EQ(0, map(self, buf.addr, 4 * MIB, PROT_RW));
+	ASSERT_EQ(0, unmap(self, buf.addr + 700 * PAGE, PAGE));
+	for (i = 698; i <= 702; i++)
+		EXPECT_EQ(i != 700, readable(self, buf.addr + i * PAGE));
+	EXPECT_EQ(1023, nr_mapped(self));
+	EXPECT_EQ(-ENOENT, unmap(self, buf.addr, 4 * MIB));
+
+	ASSERT_EQ(0, map(self, buf.addr + 700 * PAGE, PAGE, PROT_RW));
+	EXPECT_TRUE(readable(self, buf.addr + 700 * PAGE));
+	ASSERT_EQ(0, unmap(self, buf.addr, 4 * MIB));
+	EXPECT_EQ(0, nr_mapped(self));
+}
+
+TEST_F(kva, permission)
+{
+	struct kbuf buf;
+
+	ASSERT_EQ(0, kbuf_alloc(self->fd, DMA_PASID_TEST_PAGES, 4 * PAGE, &buf));
+	ASSERT_EQ(0, map(self, buf.addr + PAGE, PAGE, PROT_R));
+	EXPECT_EQ(PTD_ST_WRITE_FAULT, run_fill(self->fd, self->pasid, buf.addr + PAGE, 8));
+	EXPECT_EQ(-EBUSY, map(self, buf.addr, 4 * PAGE, PROT_RW));
+	EXPECT_EQ(-EBUSY, map(self, buf.addr + PAGE, 1, PROT_W));
+	EXPECT_EQ(1, nr_mapped(self));
+	EXPECT_TRUE(blocked(self, buf.addr));
+	ASSERT_EQ(0, map(self, buf.addr, 4 * PAGE, PROT_R));
+	ASSERT_EQ(0, unmap(self, buf.addr + PAGE, PAGE));
+	ASSERT_EQ(0, unmap(self, buf.addr, 4 * PAGE));
+
+	/* Less than there is, is fine; and it comes back with the last */
+	ASSERT_EQ(0, map(self, buf.addr, PAGE, PROT_RW));
+	ASSERT_EQ(0, map(self, buf.addr, PAGE, PROT_R));
+	ASSERT_EQ(0, unmap(self, buf.addr, PAGE));
+	EXPECT_EQ(PTD_ST_OK, run_fill(self->fd, self->pasid, buf.addr, 8));
+	ASSERT_EQ(0, unmap(self, buf.addr, PAGE));
+	ASSERT_EQ(0, map(self, buf.addr, PAGE, PROT_R));
+	EXPECT_EQ(PTD_ST_WRITE_FAULT, run_fill(self->fd, self->pasid, buf.addr, 8));
+	ASSERT_EQ(0, unmap(self, buf.addr, PAGE));
+}
+
+/* What is refused */
+
+TEST_F(kva, bad_arguments)
+{
+	struct kbuf buf;
+
+	ASSERT_EQ(0, kbuf_alloc(self->fd, DMA_PASID_TEST_PAGES, PAGE, &buf));
+	EXPECT_EQ(-EINVAL, map(self, 0, PAGE, PROT_R));
+	EXPECT_EQ(-EINVAL, map(self, buf.addr, 0, PROT_R));
+	EXPECT_EQ(-EINVAL, map(self, buf.addr, -buf.addr + 1, PROT_R));
+	EXPECT_EQ(-EINVAL, map(self, buf.addr, ~0ull, PROT_R));
+	EXPECT_EQ(-EINVAL, map(self, -1ull, 2, PROT_R));
+	EXPECT_EQ(-EINVAL, map(self, -1ull, 1, PROT_R));
+	EXPECT_EQ(-EINVAL, map(self, buf.addr, PAGE, 0));
+	EXPECT_EQ(-EINVAL, map(self, buf.addr, PAGE, PROT_R | 1 << 10));
+	/* Of the user, and what is no address at all */
+	EXPECT_EQ(-EINVAL, map(self, (uintptr_t)&buf, 8, PROT_R));
+	EXPECT_EQ(-EINVAL, map(self, PAGE, PAGE, PROT_R));
+	EXPECT_EQ(-EINVAL, map(self, 1ull << 60, PAGE, PROT_R));
+	/* More than there is */
+	EXPECT_EQ(-EINVAL, map(self, buf.addr, 1ull << 46, PROT_R));
+	EXPECT_EQ(0, nr_mapped(self));
+
+	EXPECT_EQ(-EINVAL, unmap(self, 0, PAGE));
+	EXPECT_EQ(-EINVAL, unmap(self, buf.addr, 0));
+	EXPECT_EQ(-EINVAL, unmap(self, buf.addr, -buf.addr + 1));
+	EXPECT_EQ(-ENOENT, unmap(self, buf.addr, PAGE));
+	EXPECT_EQ(-ENOENT, unmap(self, buf.addr, 1ull << 46));
+	EXPECT_EQ(-ENOENT, unmap(self, (uintptr_t)&buf, 8));
+}
+
+TEST_F(kva, special_addresses)
+{
+	static const struct {
+		int reads, writes;
+	} expected[DMA_PASID_TEST_NR_SPECIAL] = {
+		[DMA_PASID_TEST_TEXT] = { 0, -EINVAL },
+		[DMA_PASID_TEST_TEXT_ALIAS] = { 0, -EINVAL },
+		[DMA_PASID_TEST_RODATA] = { 0, -EINVAL },
+		[DMA_PASID_TEST_RODATA_ALIAS] = { 0, -EINVAL },
+		[DMA_PASID_TEST_MODULE_TEXT] = { 0, -EINVAL },
+		[DMA_PASID_TEST_MODULE_TEXT_ALIAS] = { 1, -EINVAL },
+		[DMA_PASID_TEST_MODULE_RODATA] = { 0, -EINVAL },
+		[DMA_PASID_TEST_MODULE_RODATA_ALIAS] = { 1, -EINVAL },
+		[DMA_PASID_TEST_MODULE_DATA] = { 0, 0 },
+		[DMA_PASID_TEST_STACK] = { -EINVAL, -EINVAL },
+		[DMA_PASID_TEST_IOREMAP] = { -EINVAL, -EINVAL },
+		[DMA_PASID_TEST_GUARD] = { -EINVAL, -EINVAL },
+		[DMA_PASID_TEST_NO_MEMORY] = { -EINVAL, -EINVAL },
+		[DMA_PASID_TEST_OTHER_DOMAIN] = { -EINVAL, -EINVAL },
+		[DMA_PASID_TEST_NO_DOMAIN] = { -EINVAL, -EINVAL },
+	};
+	unsigned int i;
+	int ret;
+
+	for (i = 0; i < DMA_PASID_TEST_NR_SPECIAL; i++) {
+		ret = map_special(self->fd, &self->info, i, PROT_R);
+		/* Whether the direct map still has a module's text is not ours to say */
+		if (expected[i].reads <= 0)
+			EXPECT_EQ(expected[i].reads, ret) TH_LOG("read %u", i);
+		ret = map_special(self->fd, &self->info, i, PROT_RW);
+		EXPECT_EQ(expected[i].writes, ret) TH_LOG("write %u", i);
+		ret = map_special(self->fd, &self->info, i, PROT_W);
+		EXPECT_EQ(expected[i].writes, ret) TH_LOG("write only %u", i);
+	}
+	EXPECT_EQ(0, nr_mapped(self));
+}
+
+/* Calls of iommu_map() */
+
+static int trace_on(void)
+{
+	int ret = mkdir(TRACE, 0700) && errno != EEXIST ? -errno : 0;
+
+	ret = ret ?: write_file(TRACE "/events/iommu/map/enable", "1");
+	return ret ?: write_file(TRACE "/trace", "\n");
+}
+
+/* Those within a range since trace_on(); the bytes they mapped in @bytes */
+static int traced_maps(uint64_t addr, uint64_t size, uint64_t *bytes)
+{
+	unsigned long long start, end;
+	char line[512], *text;
+	int nr = 0;
+	FILE *file;
+
+	write_file(TRACE "/events/iommu/map/enable", "0");
+	file = fopen(TRACE "/trace", "r");
+	*bytes = 0;
+	while (file && fgets(line, sizeof(line), file)) {
+		text = strstr(line, "iova=");
+		if (!text || sscanf(text, "iova=%llx - %llx", &start, &end) != 2 ||
+		    start < addr || start - addr >= size)
+			continue;
+		*bytes += end - start;
+		nr++;
+	}
+	if (file)
+		fclose(file);
+	rmdir(TRACE);
+	return nr;
+}
+
+TEST_F(kva, calls_for_a_run)
+{
+	struct kbuf buf;
+	uint64_t bytes;
+
+	ASSERT_EQ(0, kbuf_alloc(self->fd, DMA_PASID_TEST_PAGES, 4 * MIB, &buf));
+	ASSERT_EQ(0, trace_on());
+	ASSERT_EQ(0, map(self, buf.addr + 5, 4 * MIB - 10, PROT_R));
+	EXPECT_EQ(1, traced_maps(buf.addr, 4 * MIB, &bytes));
+	EXPECT_EQ(4 * MIB, bytes);
+
+	/* Only what is missing: two runs around what is there */
+	ASSERT_EQ(0, unmap(self, buf.addr + 5, 4 * MIB - 10));
+	ASSERT_EQ(0, map(self, buf.addr + 10 * PAGE, 10 * PAGE, PROT_R));
+	ASSERT_EQ(0, trace_on());
+	ASSERT_EQ(0, map(self, buf.addr, 30 * PAGE, PROT_R));
+	EXPECT_EQ(2, traced_maps(buf.addr, 4 * MIB, &bytes));
+	EXPECT_EQ(20 * PAGE, bytes);
+	ASSERT_EQ(0, trace_on());
+	ASSERT_EQ(0, map(self, buf.addr, 30 * PAGE, PROT_R));
+	EXPECT_EQ(0, traced_maps(buf.addr, 4 * MIB, &bytes));
+}
+
+TEST_F(kva, calls_for_spread_pages)
+{
+	struct kbuf buf;
+	uint64_t bytes;
+
+	ASSERT_EQ(0, kbuf_alloc(self->fd, DMA_PASID_TEST_SPREAD, 16 * PAGE, &buf));
+	ASSERT_EQ(0, trace_on());
+	ASSERT_EQ(0, map(self, buf.addr, 16 * PAGE, PROT_R));
+	EXPECT_EQ(16, traced_maps(buf.addr, 16 * PAGE, &bytes));
+	EXPECT_EQ(16 * PAGE, bytes);
+}
+
+/* Each allocation fails in turn, until none is left */
+
+/* Opened once, as opening and closing allocate, too */
+static int open_fail_nth(void)
+{
+	char path[64];
+
+	snprintf(path, sizeof(path), "/proc/self/task/%ld/fail-nth", syscall(SYS_gettid));
+	return open(path, O_RDWR | O_CLOEXEC);
+}
+
+static int set_fail_nth(int fd, unsigned int nth)
+{
+	char text[16];
+	int len = snprintf(text, sizeof(text), "%u", nth);
+
+	return pwrite(fd, text, len, 0) == len ? 0 : -errno;
+}
+
+/* What is left of the count; 0 if it failed an allocation */
+static int fail_nth_left(int fd)
+{
+	char text[16] = "";
+
+	return pread(fd, text, sizeof(text) - 1, 0) < 0 ? -errno : atoi(text);
+}
+
+static int inject_everywhere(void)
+{
+	int ret = write_file("/sys/kernel/debug/failslab/ignore-gfp-wait", "N");
+
+	ret = ret ?: write_file("/sys/kernel/debug/failslab/verbose", "0");
+	ret = ret ?: write_file("/sys/kernel/debug/fail_page_alloc/ignore-gfp-wait", "N");
+	ret = ret ?: write_file("/sys/kernel/debug/fail_page_alloc/min-order", "0");
+	return ret ?: write_file("/sys/kernel/debug/fail_page_alloc/verbose", "0");
+}
+
+TEST_F_TIMEOUT(kva, every_allocation_fails, 240)
+{
+	unsigned int nth, failed = 0;
+	int fail_nth = open_fail_nth();
+	struct kbuf buf;
+	int ret, left, i;
+
+	ASSERT_LE(0, fail_nth);
+	ASSERT_EQ(0, inject_everywhere());
+	ASSERT_EQ(0, kbuf_alloc(self->fd, DMA_PASID_TEST_SPREAD, 2 * MIB, &buf));
+	for (nth = 1; nth < 1000; nth++) {
+		ASSERT_EQ(0, set_fail_nth(fail_nth, nth));
+		ret = map(self, buf.addr, 2 * MIB, PROT_RW);
+		left = fail_nth_left(fail_nth);
+		set_fail_nth(fail_nth, 0);
+		if (left)
+			break;
+		/* Something else went without */
+		if (!ret) {
+			ASSERT_EQ(0, unmap(self, buf.addr, 2 * MIB));
+			continue;
+		}
+		ASSERT_EQ(-ENOMEM, ret);
+		failed++;
+		EXPECT_EQ(0, nr_mapped(self));
+		for (i = 0; i < 512; i += 73)
+			EXPECT_FALSE(readable(self, buf.addr + i * PAGE));
+		EXPECT_FALSE(readable(self, buf.addr + 511 * PAGE));
+	}
+	EXPECT_EQ(0, ret);
+	/* Counts, a table and its parent at least */
+	EXPECT_LT(3, failed);
+	EXPECT_EQ(512, nr_mapped(self));
+	EXPECT_TRUE(readable(self, buf.addr));
+	EXPECT_TRUE(readable(self, buf.addr + 511 * PAGE));
+}
+
+TEST_F_TIMEOUT(kva, every_allocation_of_enabling_fails, 240)
+{
+	struct ptd_test_info info;
+	struct ptd_test_info two[2];
+	unsigned int nth, mode, failed = 0;
+	int fail_nth = open_fail_nth();
+	int ret, left = 0;
+
+	ASSERT_LE(0, fail_nth);
+	ASSERT_EQ(0, inject_everywhere());
+	ASSERT_EQ(2, find_devices(true, true, two, 2));
+	info = two[1];
+	/* The first has the kernel's PASID, the others ask for one */
+	for (mode = 0; mode < NR_MODES; mode++) {
+		for (nth = 1; nth < 200; nth++) {
+			struct dma_pasid_test_mode args = { .dev = dev_of(&info), .mode = mode };
+
+			ASSERT_EQ(0, set_fail_nth(fail_nth, nth));
+			ret = test_ioctl(self->fd, DMA_PASID_TEST_ENABLE, &args) ?: args.ret;
+			left = fail_nth_left(fail_nth);
+			set_fail_nth(fail_nth, 0);
+			if (left)
+				break;
+			if (ret > 0) {
+				EXPECT_EQ(0, disable(self->fd, &info, mode));
+				continue;
+			}
+			/* A PASID that cannot be had is one that is not there */
+			EXPECT_TRUE(ret == -ENOMEM || ret == -ENOSPC) TH_LOG("%d", ret);
+			failed++;
+		}
+		ASSERT_LT(0, ret);
+		EXPECT_NE(0, left);
+	}
+	EXPECT_LT(5, failed);
+	for (mode = 0; mode < NR_MODES; mode++)
+		EXPECT_EQ(0, disable(self->fd, &info, mode));
+}
+
+TEST_HARNESS_MAIN
