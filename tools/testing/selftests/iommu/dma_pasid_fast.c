@@ -1,0 +1,175 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Kernel virtual addresses for devices in fast mode, with iommu.kva_fast=1: a
+ * trusted device walks the kernel's page table, another one does not.
+ *
+ * profiles: kva-fast
+ */
+#include "dma_pasid_util.h"
+#include "../kselftest_harness.h"
+
+#define SIZE	(16 * PAGE)
+
+FIXTURE(fast)
+{
+	int fd;
+	int pasid;
+	struct ptd_test_info info;
+	struct ptd_test_info untrusted;
+	struct kbuf src;
+	struct kbuf dst;
+};
+
+/* The port that firmware says is external-facing is that at slot 0x10 */
+static bool is_external(const struct ptd_test_info *info)
+{
+	char path[PATH_MAX], real[PATH_MAX];
+
+	snprintf(path, sizeof(path), "/sys/bus/pci/devices/%s", pci_name(info).text);
+	return realpath(path, real) && strstr(real, ":00:10.0/");
+}
+
+FIXTURE_SETUP(fast)
+{
+	struct ptd_test_info infos[MAX_DEVICES];
+	int nr = find_devices(true, true, infos, MAX_DEVICES), i, found = 0;
+
+	for (i = 0; i < nr; i++) {
+		if (is_external(&infos[i])) {
+			self->untrusted = infos[i];
+			found |= 1;
+		} else {
+			self->info = infos[i];
+			found |= 2;
+		}
+	}
+	ASSERT_EQ(3, found);
+	self->fd = ptd_open(&self->info);
+	ASSERT_LE(0, self->fd);
+	ASSERT_EQ(0, kbuf_alloc(self->fd, DMA_PASID_TEST_PAGES, SIZE, &self->src));
+	ASSERT_EQ(0, kbuf_alloc(self->fd, DMA_PASID_TEST_PAGES, SIZE, &self->dst));
+	ASSERT_EQ(0, kbuf_write_pattern(self->fd, &self->src, 1));
+	self->pasid = enable(self->fd, &self->info, KVA);
+	ASSERT_EQ(KERNEL_PASID, self->pasid);
+}
+
+FIXTURE_TEARDOWN(fast)
+{
+	EXPECT_EQ(0, close(self->fd));
+}
+
+/* As the kernel does it: in privileged mode */
+static int privileged(int fd, struct ptd_test_request req)
+{
+	req.ctrl |= PTD_F_PRIV;
+	return ptd_run(fd, &req);
+}
+
+static int priv_copy(struct _test_data_fast *self, uint64_t src, uint64_t dst, uint32_t len)
+{
+	return privileged(self->fd, copy_request(self->pasid, src, dst, len));
+}
+
+static int priv_fill(struct _test_data_fast *self, uint64_t dst, uint32_t len)
+{
+	return privileged(self->fd, fill_request(self->pasid, dst, len));
+}
+
+/* Nothing was mapped, and it works */
+TEST_F(fast, kernel_table)
+{
+	EXPECT_SHOWN(&self->info, "kva", "pasid 1 mode kva fast count 1 pages 0");
+	EXPECT_EQ(PTD_ST_OK, priv_copy(self, self->src.addr, self->dst.addr, SIZE));
+	EXPECT_TRUE(kbuf_has_pattern(self->fd, &self->dst, 0, SIZE, 1, 0));
+	/* The kernel's pages are the supervisor's */
+	EXPECT_TRUE(faults(self->fd, self->pasid, self->src.addr));
+	/* Half of the address space is not the kernel's */
+	EXPECT_EQ(PTD_ST_WRITE_FAULT, priv_fill(self, PAGE, 8));
+
+	EXPECT_EQ(0, disable(self->fd, &self->info, KVA));
+	EXPECT_EQ(PTD_ST_WRITE_FAULT, priv_fill(self, self->dst.addr, 8));
+	EXPECT_TRUE(kbuf_has_pattern(self->fd, &self->dst, 0, SIZE, 1, 0));
+}
+
+static uint64_t symbol(const char *name)
+{
+	unsigned long long addr, found = 0;
+	char line[512], text[256];
+	FILE *file = fopen("/proc/kallsyms", "r");
+
+	while (file && fgets(line, sizeof(line), file))
+		if (sscanf(line, "%llx %*c %255s", &addr, text) == 2 && !strcmp(text, name))
+			found = addr;
+	if (file)
+		fclose(file);
+	return found;
+}
+
+/* What the kernel may not write, no device writes */
+TEST_F(fast, write_protected)
+{
+	uint64_t text = symbol("vmalloc_noprof") & -16ull;
+
+	ASSERT_LT(1ull << 63, text);
+	EXPECT_EQ(PTD_ST_OK, priv_copy(self, text, self->dst.addr, 16));
+	EXPECT_EQ(PTD_ST_WRITE_FAULT, priv_copy(self, self->dst.addr, text, 16));
+}
+
+/* Mapping validates and counts as in strict mode, and changes nothing */
+TEST_F(fast, counted)
+{
+	uint64_t addr = self->src.addr;
+	struct kbuf vmalloc;
+
+	ASSERT_EQ(0, kbuf_alloc(self->fd, DMA_PASID_TEST_VMALLOC, SIZE, &vmalloc));
+	EXPECT_EQ(-EINVAL, map_kva(self->fd, &self->info, vmalloc.addr, SIZE, PROT_R));
+	EXPECT_EQ(-EINVAL, map_kva(self->fd, &self->info, 0, SIZE, PROT_R));
+	EXPECT_EQ(-EINVAL, map_special(self->fd, &self->info, DMA_PASID_TEST_TEXT, PROT_RW));
+	EXPECT_EQ(-EINVAL, map_special(self->fd, &self->info, DMA_PASID_TEST_STACK, PROT_R));
+
+	EXPECT_EQ(-ENOENT, unmap_kva(self->fd, &self->info, addr, SIZE));
+	EXPECT_EQ(0, map_kva(self->fd, &self->info, addr, SIZE, PROT_R));
+	EXPECT_EQ(-EBUSY, map_kva(self->fd, &self->info, addr, SIZE, PROT_RW));
+	EXPECT_EQ(0, map_kva(self->fd, &self->info, addr, PAGE, PROT_R));
+	EXPECT_SHOWN(&self->info, "kva", "pasid 1 mode kva fast count 1 pages 16");
+	EXPECT_EQ(0, unmap_kva(self->fd, &self->info, addr, SIZE));
+	EXPECT_SHOWN(&self->info, "kva", "pasid 1 mode kva fast count 1 pages 1");
+	EXPECT_EQ(-ENOENT, unmap_kva(self->fd, &self->info, addr, SIZE));
+	EXPECT_EQ(0, unmap_kva(self->fd, &self->info, addr, PAGE));
+	/* It stays reachable */
+	EXPECT_EQ(PTD_ST_OK, priv_fill(self, addr, 8));
+}
+
+/* Caches of the IOMMU and of the device know addresses that the kernel gives up */
+TEST_F(fast, freed_addresses)
+{
+	struct kbuf vmalloc;
+	int round;
+
+	for (round = 0; round < 4; round++) {
+		ASSERT_EQ(0, kbuf_alloc(self->fd, DMA_PASID_TEST_VMALLOC, SIZE, &vmalloc));
+		EXPECT_EQ(PTD_ST_OK, priv_fill(self, vmalloc.addr, SIZE));
+		EXPECT_EQ(PTD_ST_OK, priv_copy(self, vmalloc.addr, self->dst.addr, SIZE));
+		ASSERT_EQ(0, kbuf_free(self->fd, &vmalloc));
+		ASSERT_EQ(0, test_ioctl(self->fd, DMA_PASID_TEST_PURGE));
+		EXPECT_EQ(PTD_ST_WRITE_FAULT, priv_fill(self, vmalloc.addr, 8));
+		EXPECT_EQ(PTD_ST_READ_FAULT,
+			  priv_copy(self, vmalloc.addr + SIZE - 64, self->dst.addr, 64));
+	}
+}
+
+/* Nobody asks who is not trusted */
+TEST_F(fast, untrusted_is_strict)
+{
+	int fd = ptd_open(&self->untrusted);
+
+	ASSERT_LE(0, fd);
+	ASSERT_EQ(KERNEL_PASID, enable(fd, &self->untrusted, KVA));
+	EXPECT_SHOWN(&self->untrusted, "kva", "pasid 1 mode kva strict count 1 pages 0");
+	EXPECT_TRUE(faults(fd, KERNEL_PASID, self->src.addr));
+	EXPECT_EQ(PTD_ST_WRITE_FAULT,
+		  privileged(fd, fill_request(KERNEL_PASID, self->src.addr, 8)));
+	EXPECT_EQ(0, close(fd));
+}
+
+TEST_HARNESS_MAIN
