@@ -1,0 +1,293 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! DMA with PASID inside the kernel.
+//!
+//! A driver gets a [`Pasid`] in one call, and the type says what the device's addresses are with
+//! it: physical ones, what the DMA API returned, or kernel virtual ones. An [`Address`] has the
+//! same type parameter, so that what belongs to one mode cannot be handed to a PASID of another.
+//!
+//! C header: [`include/linux/iommu-dma-pasid.h`](srctree/include/linux/iommu-dma-pasid.h)
+
+use crate::{
+    alloc::{
+        Allocator,
+        Vec, //
+    },
+    bindings,
+    device::{
+        Bound,
+        Device, //
+    },
+    dma::DmaAddress,
+    error::to_result,
+    io::PhysAddr,
+    prelude::*, //
+};
+use core::{
+    marker::PhantomData,
+    mem::ManuallyDrop,
+    ptr, //
+};
+
+mod sealed {
+    pub trait Sealed {}
+}
+
+/// What the addresses of a PASID are.
+pub trait Mode: sealed::Sealed {
+    /// As C calls it.
+    #[doc(hidden)]
+    const RAW: bindings::iommu_dma_pasid_mode;
+}
+
+/// Physical addresses; for trusted devices only.
+pub enum Bypass {}
+
+/// What the DMA API returned for the device.
+pub enum Iova {}
+
+/// Kernel virtual addresses of buffers that were [mapped](Pasid::map_read).
+pub enum Kva {}
+
+impl sealed::Sealed for Bypass {}
+impl sealed::Sealed for Iova {}
+impl sealed::Sealed for Kva {}
+
+impl Mode for Bypass {
+    const RAW: u32 = bindings::iommu_dma_pasid_mode_IOMMU_DMA_PASID_BYPASS;
+}
+
+impl Mode for Iova {
+    const RAW: u32 = bindings::iommu_dma_pasid_mode_IOMMU_DMA_PASID_IOVA;
+}
+
+impl Mode for Kva {
+    const RAW: u32 = bindings::iommu_dma_pasid_mode_IOMMU_DMA_PASID_KVA;
+}
+
+/// An address that means something with a PASID of one mode only.
+pub struct Address<M: Mode> {
+    raw: u64,
+    _mode: PhantomData<M>,
+}
+
+impl<M: Mode> Clone for Address<M> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<M: Mode> Copy for Address<M> {}
+
+impl<M: Mode> Address<M> {
+    fn new(raw: u64) -> Self {
+        Self {
+            raw,
+            _mode: PhantomData,
+        }
+    }
+
+    /// The address that many bytes further on.
+    pub fn offset(self, bytes: usize) -> Self {
+        Self::new(self.raw.wrapping_add(bytes as u64))
+    }
+}
+
+impl Address<Bypass> {
+    /// A physical address.
+    pub fn physical(addr: PhysAddr) -> Self {
+        Self::new(addr)
+    }
+
+    /// Where the memory of a buffer is, which is contiguous.
+    pub fn of(buffer: &KVec<u8>) -> Self {
+        // SAFETY: What `KVec` allocates, or a dangling pointer of an empty one, which is as good,
+        // is an address of the direct map; it is only computed with.
+        Self::new(unsafe { bindings::virt_to_phys(buffer.as_ptr().cast_mut().cast()) })
+    }
+}
+
+impl Address<Iova> {
+    /// An address from the DMA API.
+    pub fn dma(addr: DmaAddress) -> Self {
+        Self::new(addr)
+    }
+}
+
+/// A PASID of a device, given up when it is dropped.
+///
+/// The driver has to drop it in its `unbind` at the latest, and to see to it that the device does
+/// not use it any more. One that is left in the driver's data is given up by the core, with a
+/// warning; dropping it after that does nothing.
+///
+/// # Examples
+///
+/// ```
+/// use kernel::{
+///     device::{Bound, Device},
+///     dma::DmaAddress,
+///     iommu::dma_pasid::{Address, Iova, Pasid},
+/// };
+///
+/// /// Tells the hardware which PASID to send, and what to fetch.
+/// fn submit(pasid: u32, addr: u64) {
+///     // ...
+/// }
+///
+/// fn work(dev: &Device<Bound>, buffer: DmaAddress) -> Result {
+///     let pasid = Pasid::<Iova>::enable(dev)?;
+///
+///     submit(pasid.id(), pasid.target(Address::dma(buffer)));
+///     // ... wait until it is done.
+///     Ok(())
+/// }
+/// ```
+///
+/// # Invariants
+///
+/// `dev` has enabled `M` for this object, with this PASID and domain, unless the core has
+/// disabled it.
+#[must_use = "the PASID is given up when this is dropped"]
+pub struct Pasid<'a, M: Mode> {
+    dev: &'a Device<Bound>,
+    id: u32,
+    domain: *mut bindings::iommu_domain,
+    _mode: PhantomData<M>,
+}
+
+// SAFETY: What the object refers to may be used by any thread.
+unsafe impl<M: Mode> Send for Pasid<'_, M> {}
+// SAFETY: As above; the C functions lock by themselves.
+unsafe impl<M: Mode> Sync for Pasid<'_, M> {}
+
+impl<'a, M: Mode> Pasid<'a, M> {
+    /// Enables the mode for a device whose driver uses the DMA API.
+    pub fn enable(dev: &'a Device<Bound>) -> Result<Self> {
+        let mut domain = ptr::null_mut();
+        // SAFETY: `dev` is valid and a driver is bound to it; there is room for the domain.
+        let ret =
+            unsafe { bindings::iommu_dma_pasid_enable(dev.as_raw(), &raw mut domain, M::RAW) };
+
+        to_result(ret)?;
+        // INVARIANT: It was enabled just now.
+        Ok(Self {
+            dev,
+            id: ret as u32,
+            domain,
+            _mode: PhantomData,
+        })
+    }
+
+    /// The PASID that the device has to send.
+    pub fn id(&self) -> u32 {
+        self.id
+    }
+
+    /// What to tell a device that sends this PASID, for an address of its mode.
+    pub fn target(&self, addr: Address<M>) -> u64 {
+        addr.raw
+    }
+
+    /// Whether the core has not disabled it meanwhile.
+    fn is_enabled(&self) -> bool {
+        // SAFETY: `dev` is valid; its driver, or who cleans up after it, calls this.
+        unsafe { bindings::iommu_dma_pasid_domain(self.dev.as_raw(), M::RAW) == self.domain }
+    }
+}
+
+impl<M: Mode> Drop for Pasid<'_, M> {
+    fn drop(&mut self) {
+        // SAFETY: By the type invariant; what the core has disabled is refused silently.
+        unsafe { bindings::iommu_dma_pasid_disable(self.dev.as_raw(), ptr::null_mut(), M::RAW) };
+    }
+}
+
+impl<'a> Pasid<'a, Kva> {
+    /// Lets the device read a buffer.
+    pub fn map_read<A: Allocator>(&self, buffer: Vec<u8, A>) -> Result<Mapping<'_, 'a, A>> {
+        self.map(buffer, bindings::IOMMU_READ)
+    }
+
+    /// Lets the device read and write a buffer.
+    pub fn map_write<A: Allocator>(&self, buffer: Vec<u8, A>) -> Result<Mapping<'_, 'a, A>> {
+        self.map(buffer, bindings::IOMMU_READ | bindings::IOMMU_WRITE)
+    }
+
+    fn map<A: Allocator>(&self, buffer: Vec<u8, A>, prot: u32) -> Result<Mapping<'_, 'a, A>> {
+        if !self.is_enabled() {
+            return Err(ENODEV);
+        }
+        // SAFETY: The domain is there as long as the mode is enabled. The memory is the mapping's,
+        // or stays if that is forgotten.
+        to_result(unsafe {
+            bindings::iommu_map_kva(
+                self.domain,
+                buffer.as_ptr().cast_mut().cast(),
+                buffer.len(),
+                prot as c_int,
+            )
+        })?;
+
+        // INVARIANT: It was mapped just now.
+        Ok(Mapping {
+            pasid: self,
+            buffer: ManuallyDrop::new(buffer),
+        })
+    }
+}
+
+/// A buffer that a device may use at its kernel virtual address, unmapped when this is dropped.
+///
+/// Until then nobody but the device touches it.
+///
+/// # Invariants
+///
+/// `buffer` is mapped in the domain of `pasid`, unless the core has disabled that.
+#[must_use = "the buffer is unmapped when this is dropped"]
+pub struct Mapping<'p, 'a, A: Allocator> {
+    pasid: &'p Pasid<'a, Kva>,
+    buffer: ManuallyDrop<Vec<u8, A>>,
+}
+
+impl<A: Allocator> Mapping<'_, '_, A> {
+    /// Where the buffer begins.
+    pub fn address(&self) -> Address<Kva> {
+        Address::new(self.buffer.as_ptr().addr() as u64)
+    }
+
+    /// How many bytes it has.
+    pub fn size(&self) -> usize {
+        self.buffer.len()
+    }
+
+    /// Takes the buffer back.
+    pub fn into_buffer(self) -> Vec<u8, A> {
+        let mut this = ManuallyDrop::new(self);
+
+        this.unmap();
+        // SAFETY: `this` is not used any more, nor dropped.
+        unsafe { ManuallyDrop::take(&mut this.buffer) }
+    }
+
+    fn unmap(&mut self) {
+        if !self.pasid.is_enabled() {
+            return;
+        }
+        // SAFETY: By the type invariant; the domain is there as long as the mode is enabled.
+        unsafe {
+            bindings::iommu_unmap_kva(
+                self.pasid.domain,
+                self.buffer.as_ptr().cast_mut().cast(),
+                self.buffer.len(),
+            )
+        };
+    }
+}
+
+impl<A: Allocator> Drop for Mapping<'_, '_, A> {
+    fn drop(&mut self) {
+        self.unmap();
+        // SAFETY: It is not used any more.
+        unsafe { ManuallyDrop::drop(&mut self.buffer) };
+    }
+}
