@@ -32,7 +32,7 @@ struct Chapter {
     columns: &'static [&'static str],
 }
 
-const CHAPTERS: [Chapter; 3] = [
+const CHAPTERS: [Chapter; 4] = [
     Chapter {
         title: "The IOMMU and its groups",
         facts: &["scalable", "groups"],
@@ -50,6 +50,19 @@ const CHAPTERS: [Chapter; 3] = [
         facts: &["device", "before_attach", "dma", "after_detach"],
         table: "dma",
         columns: &["when", "PASID", "DMA", "bytes moved"],
+    },
+    Chapter {
+        title: "DMA with PASID inside the kernel",
+        facts: &["modes", "bypass", "iova", "kva", "disabled"],
+        table: "modes",
+        columns: &[
+            "mode",
+            "PASID",
+            "addresses",
+            "read from",
+            "bytes moved",
+            "after disable",
+        ],
     },
 ];
 
@@ -232,7 +245,7 @@ mod tests {
         lines[2] = lines[2].replace("true", "false");
         let last = lines.pop();
         assert!(last.is_some());
-        assert_eq!(wrong(&lines), ["given", "after_detach"]);
+        assert_eq!(wrong(&lines), ["given", "disabled"]);
     }
 
     #[test]

@@ -13,9 +13,8 @@
 #include <limits.h>
 #include <stdarg.h>
 
-#include "iommu_ext_util.h"
+#include "dma_pasid_util.h"
 
-#define PAGE		4096u
 #define SIZE		(4 * PAGE)
 #define SRC_IOVA	0x10000000ull
 #define DST_IOVA	0x20000000ull
@@ -262,6 +261,63 @@ static void tell_dma(int fd)
 	close(dev);
 }
 
+/* One call gives a PASID, and the driver chooses what its addresses are */
+static void tell_modes(void)
+{
+	static const struct {
+		const char *name, *kind, *what;
+	} modes[NR_MODES] = {
+		[BYPASS] = { "bypass", "physical", "physical addresses reach memory as they are" },
+		[IOVA] = { "iova", "DMA API", "what dma_map_single() returned works with a PASID" },
+		[KVA] = { "kva", "kernel virtual", "iommu_map_kva() lets the device use pointers" },
+	};
+	uint64_t src[NR_MODES] = {}, dst[NR_MODES] = {};
+	struct ptd_test_info info = {};
+	int mode, fd, pasids[NR_MODES];
+	struct kbuf from, to;
+	bool disabled = true;
+
+	fd = find_devices(true, true, &info, 1) == 1 ? ptd_open(&info) : -ENODEV;
+	if (fd < 0 || kbuf_alloc(fd, DMA_PASID_TEST_PAGES, SIZE, &from) ||
+	    kbuf_alloc(fd, DMA_PASID_TEST_PAGES, SIZE, &to) || kbuf_write_pattern(fd, &from, 1)) {
+		state("modes", false, "the test device cannot be prepared");
+		return;
+	}
+	for (mode = 0; mode < NR_MODES; mode++)
+		pasids[mode] = enable(fd, &info, mode);
+	src[BYPASS] = from.phys;
+	dst[BYPASS] = to.phys;
+	src[KVA] = from.addr;
+	dst[KVA] = to.addr;
+	state("modes", pasids[BYPASS] > 0 && pasids[IOVA] > 0 && pasids[KVA] > 0 &&
+	      !dma_map(fd, &info, &from, 0, SIZE, false, &src[IOVA]) &&
+	      !dma_map(fd, &info, &to, 0, SIZE, false, &dst[IOVA]) &&
+	      !map_kva(fd, &info, from.addr, SIZE, PROT_R) &&
+	      !map_kva(fd, &info, to.addr, SIZE, PROT_RW),
+	      "the test device has three PASIDs at once, for the same two buffers");
+
+	for (mode = 0; mode < NR_MODES; mode++) {
+		uint64_t at = src[mode];
+		struct ptd_test_request req = copy_request(pasids[mode], at, dst[mode], SIZE);
+		struct ptd_test_request late = req;
+		char zero[SIZE] = {};
+		int status;
+		bool copied;
+
+		kbuf_copy(fd, &to, 0, zero, SIZE, true);
+		status = ptd_run(fd, &req);
+		copied = status == PTD_ST_OK && kbuf_has_pattern(fd, &to, 0, SIZE, 1, 0);
+		state(modes[mode].name, copied, "%s: %s", modes[mode].name, modes[mode].what);
+		status = disable(fd, &info, mode) ?: ptd_run(fd, &late);
+		disabled &= status == PTD_ST_READ_FAULT && !late.moved;
+		printf("story: row modes %s|%d|%s|%#llx|%u|%s\n", modes[mode].name, pasids[mode],
+		       modes[mode].kind, (unsigned long long)at, req.moved,
+		       status_name(status));
+	}
+	state("disabled", disabled, "disabled, the same DMA faults and moves nothing");
+	close(fd);
+}
+
 int main(void)
 {
 	int fd = open_test_device();
@@ -276,5 +332,6 @@ int main(void)
 	tell_groups(fd);
 	tell_ids(fd);
 	tell_dma(fd);
+	tell_modes();
 	return 0;
 }
