@@ -2,6 +2,13 @@
 
 //! What is called differently in Linux 7.2 and 7.3.
 
+#![allow(dead_code, unused_imports, unused_macros)] // no driver needs everything
+
+use kernel::dma::{
+    Coherent,
+    DmaAddress, //
+};
+
 /// What a driver's `probe` is told about the ID that matched.
 #[cfg(linux_7_2)]
 pub(crate) type IdInfo<'a, T> = &'a T;
@@ -27,3 +34,15 @@ macro_rules! pci_device_table {
 }
 
 pub(crate) use pci_device_table;
+
+/// The address of coherent memory, for the device.
+#[cfg(linux_7_2)]
+pub(crate) fn dma_address(memory: &Coherent<[u64]>) -> DmaAddress {
+    memory.dma_handle()
+}
+
+/// The address of coherent memory, for the device.
+#[cfg(not(linux_7_2))]
+pub(crate) fn dma_address(memory: &Coherent<[u64]>) -> DmaAddress {
+    memory.dma_address()
+}

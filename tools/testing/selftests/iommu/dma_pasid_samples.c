@@ -31,15 +31,15 @@ FIXTURE_TEARDOWN(samples)
 }
 
 /* Loads a module, whose name is the driver's, and gives it the device */
-static int start(struct _test_data_samples *self, const char *folder, const char *name)
+static int start(struct _test_data_samples *self, const char *name)
 {
 	char path[PATH_MAX];
 	struct utsname uts;
 	int fd, ret;
 
 	uname(&uts);
-	snprintf(path, sizeof(path), "/lib/modules/%s/kernel/samples/%s/%s.ko", uts.release,
-		 folder, name);
+	snprintf(path, sizeof(path), "/lib/modules/%s/kernel/samples/iommu-ext/%s.ko",
+		 uts.release, name);
 	fd = open(path, O_RDONLY | O_CLOEXEC);
 	if (fd < 0)
 		return -errno;
@@ -79,10 +79,10 @@ TEST_F_TIMEOUT(samples, rust, 120)
 		"kva: PASID 1 works", "kva: PASID 1 is blocked",
 	};
 
-	EXPECT_EQ(0, start(self, "rust", "rust_driver_dma_pasid"));
+	EXPECT_EQ(0, start(self, "rust_dma_pasid"));
 	EXPECT_EQ(ARRAY_SIZE(lines), said(self, lines, ARRAY_SIZE(lines)));
 	EXPECT_SHOWN(&self->info, "mode", "");
-	stop(self, "rust_driver_dma_pasid");
+	stop(self, "rust_dma_pasid");
 }
 
 TEST_F_TIMEOUT(samples, c, 120)
@@ -91,10 +91,10 @@ TEST_F_TIMEOUT(samples, c, 120)
 		"kva: PASID 1 works while the buffer is mapped",
 	};
 
-	EXPECT_EQ(0, start(self, "iommu_ext", "dma_pasid_sample"));
+	EXPECT_EQ(0, start(self, "dma_pasid"));
 	EXPECT_EQ(ARRAY_SIZE(lines), said(self, lines, ARRAY_SIZE(lines)));
 	EXPECT_SHOWN(&self->info, "mode", "");
-	stop(self, "dma_pasid_sample");
+	stop(self, "dma_pasid");
 }
 
 TEST_HARNESS_MAIN

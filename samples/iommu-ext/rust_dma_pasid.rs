@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Rust sample of DMA with PASID inside the kernel, on the test device of the IOMMU extensions.
+//! A PCI driver that uses DMA with PASID inside the kernel, on the test device of the IOMMU extensions.
 //!
 //! The driver uses each mode in turn: it tells the device to fill memory, by an address and
 //! with a PASID of that mode, and has the device compare. Then it drops the PASID, and tries
@@ -23,7 +23,6 @@ use kernel::{
         Io, //
     },
     iommu::{
-        compat,
         dma_pasid::{
             Address,
             Bypass,
@@ -37,6 +36,8 @@ use kernel::{
     prelude::*,
     time::Delta, //
 };
+
+mod compat;
 
 mod regs {
     use super::*;
@@ -116,9 +117,8 @@ const WRITE_FAULT: u32 = 5;
 
 struct SampleDriver;
 
-kernel::ext_pci_table!(
+compat::pci_device_table!(
     PCI_TABLE,
-    MODULE_PCI_TABLE,
     <SampleDriver as pci::Driver>::IdInfo,
     [(pci::DeviceId::from_class(0x00_ff_00, 0xff_ff_00), ())]
 );
@@ -224,13 +224,13 @@ impl pci::Driver for SampleDriver {
 
     fn probe<'bound>(
         pdev: &'bound pci::Device<Core<'_>>,
-        _info: compat::PciInfo<'bound, Self::IdInfo>,
+        _info: compat::IdInfo<'bound, Self::IdInfo>,
     ) -> impl PinInit<Self::Data<'bound>, Error> + 'bound {
         pdev.enable_device_mem()?;
         // SAFETY: There are no concurrent calls to DMA allocation and mapping primitives.
         unsafe { pdev.dma_set_mask_and_coherent(DmaMask::new::<64>())? };
         pdev.set_master();
-        let bar = pdev.iomap_region_sized::<{ regs::END }>(0, c"rust_driver_dma_pasid")?;
+        let bar = pdev.iomap_region_sized::<{ regs::END }>(0, c"rust_dma_pasid")?;
 
         if bar.read(regs::ID).into_raw() != TEST_DEVICE {
             return Err(ENODEV);
@@ -243,7 +243,7 @@ impl pci::Driver for SampleDriver {
 
 kernel::module_pci_driver! {
     type: SampleDriver,
-    name: "rust_driver_dma_pasid",
+    name: "rust_dma_pasid",
     authors: ["IOMMU extensions"],
     description: "Rust sample of DMA with PASID",
     license: "GPL v2",

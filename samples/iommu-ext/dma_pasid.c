@@ -64,7 +64,7 @@ disable:
 	return ret;
 }
 
-static int dma_pasid_sample_probe(struct pci_dev *pdev, const struct pci_device_id *id)
+static int dma_pasid_probe(struct pci_dev *pdev, const struct pci_device_id *id)
 {
 	void __iomem *bar;
 	void *buffer;
@@ -88,14 +88,14 @@ static int dma_pasid_sample_probe(struct pci_dev *pdev, const struct pci_device_
 	return ret;
 }
 
-static const struct pci_device_id dma_pasid_sample_ids[] = { {} };
+static const struct pci_device_id dma_pasid_ids[] = { {} };
 
-static struct pci_driver dma_pasid_sample = {
-	.name = "dma_pasid_sample",
-	.id_table = dma_pasid_sample_ids,
-	.probe = dma_pasid_sample_probe,
+static struct pci_driver dma_pasid_driver = {
+	.name = "dma_pasid",
+	.id_table = dma_pasid_ids,
+	.probe = dma_pasid_probe,
 };
-module_pci_driver(dma_pasid_sample);
+module_pci_driver(dma_pasid_driver);
 
 MODULE_DESCRIPTION("Sample of DMA with PASID inside the kernel");
 MODULE_LICENSE("GPL");
