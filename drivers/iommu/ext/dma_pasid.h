@@ -53,8 +53,9 @@ bool iommu_dma_pasid_trusts(struct device *dev);
 struct iommu_domain *iommu_dma_pasid_identity(struct device *dev);
 
 struct iommu_domain *iommu_kva_domain_alloc(struct device *dev);
-void iommu_kva_domain_init(struct iommu_domain *domain, void *kva);
+int iommu_kva_domain_init(struct iommu_domain *domain, void *kva);
 void *iommu_kva_of(struct iommu_domain *domain);
+void *iommu_kva_domain_free(struct iommu_domain *domain);
 unsigned long iommu_kva_piece(unsigned long addr, bool write, phys_addr_t *phys);
 bool iommu_kva_is_memory(phys_addr_t phys, size_t size);
 bool iommu_kva_on_stack(unsigned long addr, size_t size);

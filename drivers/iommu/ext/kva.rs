@@ -236,9 +236,18 @@ impl Domain {
         })?;
         let domain = NonNull::new(domain).ok_or(ENOMEM)?;
 
-        // INVARIANT: It is new and nobody else's.
-        // SAFETY: As above.
-        unsafe { bindings::iommu_kva_domain_init(domain.as_ptr(), kva.into_foreign()) };
+        let kva = kva.into_foreign();
+        // SAFETY: The domain is valid.
+        let owned = to_result(unsafe { bindings::iommu_kva_domain_init(domain.as_ptr(), kva) });
+        owned.inspect_err(|_| {
+            // SAFETY: Neither was given to anybody.
+            unsafe {
+                bindings::iommu_domain_free(domain.as_ptr());
+                drop(Pin::<KBox<Kva>>::from_foreign(kva));
+            }
+        })?;
+
+        // INVARIANT: It is new, nobody else's, and has its data.
         Ok(Self(domain))
     }
 
@@ -278,11 +287,7 @@ impl Drop for Domain {
         }
 
         // SAFETY: By the type invariant, and it was detached from where it was attached.
-        unsafe {
-            let kva = bindings::iommu_kva_of(domain);
-            bindings::iommu_domain_free(domain);
-            drop(Pin::<KBox<Kva>>::from_foreign(kva));
-        }
+        unsafe { drop(Pin::<KBox<Kva>>::from_foreign(bindings::iommu_kva_domain_free(domain))) };
     }
 }
 

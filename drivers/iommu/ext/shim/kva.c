@@ -24,16 +24,31 @@ struct iommu_domain *iommu_kva_domain_alloc(struct device *dev)
 }
 
 /* Makes a new domain a KVA domain, and gives it its private data. */
-void iommu_kva_domain_init(struct iommu_domain *domain, void *kva)
+int iommu_kva_domain_init(struct iommu_domain *domain, void *kva)
 {
-	domain->cookie_type = IOMMU_COOKIE_KVA;
-	domain->kva = kva;
+	int ret = iommu_domain_set_data_owner(domain, IOMMU_DOMAIN_DATA_OWNER_KVA);
+
+	if (!ret)
+		domain->kva = kva;
+	return ret;
 }
 
 /* The private data of a KVA domain, NULL for any other domain. */
 void *iommu_kva_of(struct iommu_domain *domain)
 {
-	return domain->cookie_type == IOMMU_COOKIE_KVA ? domain->kva : NULL;
+	if (iommu_domain_data_owner(domain) != IOMMU_DOMAIN_DATA_OWNER_KVA)
+		return NULL;
+	return domain->kva;
+}
+
+/* Frees a domain and returns what was its private data. */
+void *iommu_kva_domain_free(struct iommu_domain *domain)
+{
+	void *kva = domain->kva;
+
+	iommu_domain_clear_data_owner(domain, IOMMU_DOMAIN_DATA_OWNER_KVA);
+	iommu_domain_free(domain);
+	return kva;
 }
 
 #ifdef CONFIG_X86_64
