@@ -61,7 +61,7 @@ TEST_F(user_domain, no_flags)
 	uint32_t hwpt;
 
 	ASSERT_EQ(0, hwpt_alloc(&self->request, &hwpt));
-	EXPECT_EQ(1, trace_count("driver=vtd flags=0 nested=0 error=0"));
+	EXPECT_EQ(1, trace_count("driver=vtd flags=0x0 nested=0 error=0"));
 	EXPECT_EQ(1, trace_count(self->one.name));
 	EXPECT_TRUE(does_dma(&self->user, hwpt));
 	EXPECT_EQ(0, iommufd_destroy(self->user.iommufd, hwpt));
@@ -87,7 +87,7 @@ TEST_F(user_domain, pasid)
 TEST_F(user_domain, attached_to_an_address_space)
 {
 	EXPECT_TRUE(does_dma(&self->user, self->user.ioas));
-	EXPECT_LE(1, trace_count("driver=vtd flags=0 nested=0 error=0"));
+	EXPECT_LE(1, trace_count("driver=vtd flags=0x0 nested=0 error=0"));
 }
 
 TEST_F(user_domain, nest_parent)
@@ -125,7 +125,7 @@ TEST_F(user_domain, fault_queue)
 	self->request.fault = fault.out_fault_id;
 	ASSERT_EQ(0, hwpt_alloc(&self->request, &hwpt));
 	/* That flag is iommufd's own */
-	EXPECT_EQ(2, trace_count("driver=vtd flags=0 nested=0 error=0"));
+	EXPECT_EQ(2, trace_count("driver=vtd flags=0x0 nested=0 error=0"));
 	EXPECT_EQ(0, iommufd_destroy(self->user.iommufd, hwpt));
 
 	self->request.flags |= IOMMU_HWPT_ALLOC_NEST_PARENT;
@@ -157,7 +157,7 @@ TEST_F(user_domain, user_data)
 		self->request.type = type;
 		self->request.len = sizeof(data);
 		EXPECT_EQ(-EOPNOTSUPP, hwpt_alloc(&self->request, &hwpt));
-		EXPECT_EQ((int)type, trace_count("driver=vtd flags=0 nested=0 error=-95"));
+		EXPECT_EQ((int)type, trace_count("driver=vtd flags=0x0 nested=0 error=-95"));
 		self->request.len = 0;
 		EXPECT_EQ(-EINVAL, hwpt_alloc(&self->request, &hwpt));
 	}
@@ -184,7 +184,7 @@ TEST_F(user_domain, nested)
 	request.data = &data;
 	request.len = sizeof(data);
 	EXPECT_EQ(-EOPNOTSUPP, hwpt_alloc(&request, &hwpt));
-	EXPECT_EQ(1, trace_count("driver=vtd flags=0 nested=1 error=-95"));
+	EXPECT_EQ(1, trace_count("driver=vtd flags=0x0 nested=1 error=-95"));
 
 	data.flags = 1 << 3;
 	EXPECT_EQ(-EOPNOTSUPP, hwpt_alloc(&request, &hwpt));
@@ -196,7 +196,7 @@ TEST_F(user_domain, nested)
 	EXPECT_EQ(-EINVAL, hwpt_alloc(&request, &hwpt));
 	request.len = 0;
 	EXPECT_EQ(-EOPNOTSUPP, hwpt_alloc(&request, &hwpt));
-	EXPECT_EQ(5, trace_count("driver=vtd flags=0 nested=1 error=-95"));
+	EXPECT_EQ(5, trace_count("driver=vtd flags=0x0 nested=1 error=-95"));
 	request.flags = IOMMU_HWPT_ALLOC_PASID;
 	EXPECT_EQ(-EOPNOTSUPP, hwpt_alloc(&request, &hwpt));
 	EXPECT_EQ(1, trace_count("driver=vtd flags=0x8 nested=1 error=-95"));

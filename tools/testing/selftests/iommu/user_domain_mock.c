@@ -122,7 +122,7 @@ TEST_F(mock, nested_flags)
 		self->nested.flags = flags;
 		EXPECT_EQ(wanted, attempt(&self->nested));
 	}
-	EXPECT_EQ(2, trace_count("driver=mock flags=0 nested=1 error=0") +
+	EXPECT_EQ(2, trace_count("driver=mock flags=0x0 nested=1 error=0") +
 		     trace_count("driver=mock flags=0x8 nested=1 error=0"));
 }
 
@@ -133,7 +133,7 @@ TEST_F(mock, no_parent)
 	ASSERT_EQ(0, hwpt_alloc(&self->paging, &plain));
 	self->nested.pt = plain;
 	EXPECT_EQ(-EINVAL, attempt(&self->nested));
-	EXPECT_EQ(1, trace_count("driver=mock flags=0 nested=1 error=-22"));
+	EXPECT_EQ(1, trace_count("driver=mock flags=0x0 nested=1 error=-22"));
 	/* Not even with wrong data; but what cannot be done comes first */
 	self->nested.type++;
 	EXPECT_EQ(-EINVAL, attempt(&self->nested));
@@ -312,11 +312,11 @@ TEST_F(mock, upstream_is_served)
 	ASSERT_EQ(pid, waitpid(pid, &status, 0));
 	EXPECT_EQ(0, status);
 	EXPECT_LE(1, trace_count("driver=mock flags=0x1 nested=0 error=0"));
-	EXPECT_LE(2, trace_count("driver=mock flags=0 nested=1 error=0"));
-	EXPECT_LE(1, trace_count("driver=mock flags=0 nested=1 error=-95"));
+	EXPECT_LE(2, trace_count("driver=mock flags=0x0 nested=1 error=0"));
+	EXPECT_LE(1, trace_count("driver=mock flags=0x0 nested=1 error=-95"));
 	EXPECT_LE(1, trace_count("driver=mock flags=0x1 nested=1 error=-95"));
-	EXPECT_LE(2, trace_count("driver=mock flags=0 nested=1 error=-22"));
-	EXPECT_LE(1, trace_count("driver=mock flags=0 nested=1 error=-14"));
+	EXPECT_LE(2, trace_count("driver=mock flags=0x0 nested=1 error=-22"));
+	EXPECT_LE(1, trace_count("driver=mock flags=0x0 nested=1 error=-14"));
 }
 
 TEST_HARNESS_MAIN

@@ -3,7 +3,7 @@
  * Owners of the private data of domains: who they are in a running system, and
  * that nobody takes what is another's.
  *
- * profiles: first-stage second-stage
+ * profiles: first-stage second-stage ats
  */
 #include "user_domain_util.h"
 #include "../kselftest_harness.h"
@@ -131,8 +131,8 @@ TEST_F(owner, sva)
 	uint32_t pasid;
 	int fd;
 
-	/* Processes have first-stage tables */
-	if (!in_profile("first-stage"))
+	/* VT-d binds processes to devices with ATS only, and on first-stage tables */
+	if (!in_profile("ats"))
 		return;
 	fd = ptd_open(&info);
 	ASSERT_LE(0, fd);
