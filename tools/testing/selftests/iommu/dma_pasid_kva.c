@@ -23,15 +23,22 @@ FIXTURE(kva)
 	struct kbuf dst;
 };
 
+/* Gets a domain in which nothing but the destination is mapped */
+static int begin(struct _test_data_kva *self)
+{
+	self->pasid = enable(self->fd, &self->info, KVA);
+	if (self->pasid <= 0)
+		return self->pasid ?: -EINVAL;
+	return map_kva(self->fd, &self->info, self->dst.addr, MIB, PROT_RW);
+}
+
 FIXTURE_SETUP(kva)
 {
 	ASSERT_EQ(1, find_devices(true, true, &self->info, 1));
 	self->fd = ptd_open(&self->info);
 	ASSERT_LE(0, self->fd);
-	self->pasid = enable(self->fd, &self->info, KVA);
-	ASSERT_LT(0, self->pasid);
 	ASSERT_EQ(0, kbuf_alloc(self->fd, DMA_PASID_TEST_PAGES, MIB, &self->dst));
-	ASSERT_EQ(0, map_kva(self->fd, &self->info, self->dst.addr, MIB, PROT_RW));
+	ASSERT_EQ(0, begin(self));
 }
 
 FIXTURE_TEARDOWN(kva)
@@ -433,9 +440,11 @@ TEST_F_TIMEOUT(kva, every_allocation_fails, 240)
 		set_fail_nth(fail_nth, 0);
 		if (left)
 			break;
-		/* Something else went without */
+		/* Something else went without, and now the tables are there: begin anew */
 		if (!ret) {
 			ASSERT_EQ(0, unmap(self, buf.addr, 2 * MIB));
+			ASSERT_EQ(0, disable(self->fd, &self->info, KVA));
+			ASSERT_EQ(0, begin(self));
 			continue;
 		}
 		ASSERT_EQ(-ENOMEM, ret);
