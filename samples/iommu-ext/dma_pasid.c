@@ -6,7 +6,6 @@
  * To make it probe, QEMU must be run with "-device pasid-testdev", and the device
  * be given to this driver by driver_override.
  */
-#include <linux/dma-mapping.h>
 #include <linux/io-64-nonatomic-lo-hi.h>
 #include <linux/iommu-dma-pasid.h>
 #include <linux/iommu.h>

@@ -191,7 +191,7 @@ fn show_all(dev: &Device<Bound>, bar: &Bar0<'_>) -> Result {
     show(dev, bar, "iova", Pasid::<Iova>::enable(dev)?, iova)?;
 
     let buffer = KVec::from_elem(0u8, SIZE, GFP_KERNEL)?;
-    let phys = Address::of(&buffer);
+    let phys = Address::of(&buffer).ok_or(EINVAL)?;
     show(dev, bar, "bypass", Pasid::<Bypass>::enable(dev)?, phys)?;
 
     // The buffer is the mapping's, which lives no longer than the PASID.
@@ -204,7 +204,7 @@ fn show_all(dev: &Device<Bound>, bar: &Bar0<'_>) -> Result {
     if operate(bar, FILL, target)? != OK {
         return Err(EIO);
     }
-    let buffer = mapping.into_buffer();
+    let buffer = mapping.into_buffer().ok_or(ENODEV)?;
     if buffer.chunks(8).any(|word| word != PATTERN.to_le_bytes()) {
         return Err(EIO);
     }
@@ -229,13 +229,13 @@ impl pci::Driver for SampleDriver {
         pdev.enable_device_mem()?;
         // SAFETY: There are no concurrent calls to DMA allocation and mapping primitives.
         unsafe { pdev.dma_set_mask_and_coherent(DmaMask::new::<64>())? };
-        pdev.set_master();
         let bar = pdev.iomap_region_sized::<{ regs::END }>(0, c"rust_dma_pasid")?;
 
         if bar.read(regs::ID).into_raw() != TEST_DEVICE {
             return Err(ENODEV);
         }
 
+        pdev.set_master();
         show_all(pdev.as_ref(), &bar)?;
         Ok(Self)
     }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 // Devices that join and leave a group are seen by who keeps its kernel PASIDs.
 // files: drivers/iommu/iommu.c
-// hunks: 7.2=2 7.3=2
+// hunks: 7.2=3 7.3=3
 // options: --no-includes
 
 // The last thing before a driver's device goes that may sleep on other locks
@@ -17,6 +17,25 @@ identifier group, dev;
 +iommu_dma_pasid_remove_device(dev);
 +#endif
  mutex_lock(...);
+ ...
+ }
+
+// It may have PASIDs that its siblings attached for the whole group
+@@
+iterator name for_each_group_device;
+identifier group, gdev;
+@@
+ __iommu_group_remove_device(...)
+ {
+ ...
+ for_each_group_device(group, gdev) {
+ ...
++#ifdef CONFIG_IOMMU_EXT
++iommu_group_forget_pasids(group, gdev);
++#endif
+ list_del(...);
+ ...
+ }
  ...
  }
 

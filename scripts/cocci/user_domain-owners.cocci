@@ -2,7 +2,7 @@
 // Private data of a domain is claimed before it is written, and given up when it
 // is dropped.
 // files: drivers/iommu/iommu.c drivers/iommu/dma-iommu.c
-// hunks: 7.2=17 7.3=17
+// hunks: 7.2=13 7.3=13
 // options: --no-includes
 
 // Fault handlers
@@ -36,58 +36,50 @@ identifier domain;
  ...>
  }
 
-// The DMA API
+// The DMA API: the cookie is whole before the claim tells of it
 @@
 identifier domain, cookie;
 statement S;
-expression E;
 @@
  iommu_get_dma_cookie(struct iommu_domain *domain)
  {
  ...
-+#ifdef CONFIG_IOMMU_EXT
-+if (iommu_domain_set_data_owner(domain, IOMMU_DOMAIN_DATA_OWNER_DMA))
-+	return -EEXIST;
-+#else
++#ifndef CONFIG_IOMMU_EXT
  if (domain->cookie_type != IOMMU_COOKIE_NONE) S
 +#endif
- cookie = E;
--if (!cookie)
-+if (!cookie) {
-+	iommu_domain_clear_data_owner(domain, IOMMU_DOMAIN_DATA_OWNER_DMA);
- 	return -ENOMEM;
-+}
  ...
-+#ifndef CONFIG_IOMMU_EXT
++#ifdef CONFIG_IOMMU_EXT
++if (iommu_domain_set_data_owner(domain, IOMMU_DOMAIN_DATA_OWNER_DMA)) {
++	kfree(cookie);
++	return -EEXIST;
++}
++#else
  domain->cookie_type = IOMMU_COOKIE_DMA_IOVA;
 +#endif
+ domain->\(iova_cookie\|msi_cookie\) = cookie;
  ...
  }
 
 @@
 identifier domain, cookie;
 statement S;
-expression E;
 @@
  iommu_get_msi_cookie(struct iommu_domain *domain, ...)
  {
  ...
-+#ifdef CONFIG_IOMMU_EXT
-+if (iommu_domain_set_data_owner(domain, IOMMU_DOMAIN_DATA_OWNER_DMA_MSI))
-+	return -EEXIST;
-+#else
++#ifndef CONFIG_IOMMU_EXT
  if (domain->cookie_type != IOMMU_COOKIE_NONE) S
 +#endif
- cookie = E;
--if (!cookie)
-+if (!cookie) {
-+	iommu_domain_clear_data_owner(domain, IOMMU_DOMAIN_DATA_OWNER_DMA_MSI);
- 	return -ENOMEM;
-+}
  ...
-+#ifndef CONFIG_IOMMU_EXT
++#ifdef CONFIG_IOMMU_EXT
++if (iommu_domain_set_data_owner(domain, IOMMU_DOMAIN_DATA_OWNER_DMA_MSI)) {
++	kfree(cookie);
++	return -EEXIST;
++}
++#else
  domain->cookie_type = IOMMU_COOKIE_DMA_MSI;
 +#endif
+ domain->\(iova_cookie\|msi_cookie\) = cookie;
  ...
  }
 

@@ -13,6 +13,7 @@
 #include <linux/types.h>
 
 struct device;
+struct group_device;
 struct iommu_domain;
 struct iommu_group;
 struct seq_file;
@@ -37,6 +38,10 @@ struct iommu_dma_pasid {
 /* C calls Rust, with the group's mutex held */
 
 int iommu_dma_pasid_may_join(struct iommu_group *group, struct device *dev);
+
+/* In iommu.c itself, with the group's mutex held */
+
+void iommu_group_forget_pasids(struct iommu_group *group, struct group_device *gdev);
 
 /* C calls Rust, without it */
 

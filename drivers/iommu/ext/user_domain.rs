@@ -126,7 +126,7 @@ impl<'a> Driver<'a> {
         format: *const bindings::iommu_user_domain_format,
     ) -> Option<Format<'a>> {
         // SAFETY: By the type invariant the format is valid, or NULL.
-        let format = unsafe { format.as_ref() }?;
+        let format = unsafe { format.as_ref() }.filter(|format| format.len <= MAX_DATA)?;
         // SAFETY: By the type invariant.
         let known = unsafe { slice::from_raw_parts(format.known.cast(), format.len) };
 

@@ -99,11 +99,14 @@ impl Address<Bypass> {
         Self::new(addr)
     }
 
-    /// Where the memory of a buffer is, which is contiguous.
-    pub fn of(buffer: &KVec<u8>) -> Self {
-        // SAFETY: What `KVec` allocates, or a dangling pointer of an empty one, which is as good,
-        // is an address of the direct map; it is only computed with.
-        Self::new(unsafe { bindings::virt_to_phys(buffer.as_ptr().cast_mut().cast()) })
+    /// Where the memory of a buffer is, which is contiguous; [`None`] for an empty one.
+    pub fn of(buffer: &KVec<u8>) -> Option<Self> {
+        if buffer.is_empty() {
+            return None;
+        }
+        // SAFETY: What `KVec` allocates is an address of the direct map; it is only computed with.
+        let addr = unsafe { bindings::virt_to_phys(buffer.as_ptr().cast_mut().cast()) };
+        Some(Self::new(addr))
     }
 }
 
@@ -260,18 +263,18 @@ impl<A: Allocator> Mapping<'_, '_, A> {
         self.buffer.len()
     }
 
-    /// Takes the buffer back.
-    pub fn into_buffer(self) -> Vec<u8, A> {
+    /// Takes the buffer back; [`None`] if the core has disabled the mode before, see [`Drop`].
+    pub fn into_buffer(self) -> Option<Vec<u8, A>> {
         let mut this = ManuallyDrop::new(self);
 
-        this.unmap();
         // SAFETY: `this` is not used any more, nor dropped.
-        unsafe { ManuallyDrop::take(&mut this.buffer) }
+        this.unmap()
+            .then(|| unsafe { ManuallyDrop::take(&mut this.buffer) })
     }
 
-    fn unmap(&mut self) {
+    fn unmap(&mut self) -> bool {
         if !self.pasid.is_enabled() {
-            return;
+            return false;
         }
         // SAFETY: By the type invariant; the domain is there as long as the mode is enabled.
         unsafe {
@@ -279,15 +282,18 @@ impl<A: Allocator> Mapping<'_, '_, A> {
                 self.pasid.domain,
                 self.buffer.as_ptr().cast_mut().cast(),
                 self.buffer.len(),
-            )
-        };
+            ) == 0
+        }
     }
 }
 
+/// Unmaps the buffer and frees it. If the core had to disable the mode before, the buffer is lost:
+/// another device of the group may have the domain, and the buffer in it.
 impl<A: Allocator> Drop for Mapping<'_, '_, A> {
     fn drop(&mut self) {
-        self.unmap();
-        // SAFETY: It is not used any more.
-        unsafe { ManuallyDrop::drop(&mut self.buffer) };
+        if self.unmap() {
+            // SAFETY: It is not used any more.
+            unsafe { ManuallyDrop::drop(&mut self.buffer) };
+        }
     }
 }

@@ -23,7 +23,7 @@ static bool pasid_enabled(struct device *dev)
 {
 #ifdef CONFIG_PCI_PASID
 	if (dev_is_pci(dev))
-		return to_pci_dev(dev)->pasid_enabled;
+		return pci_physfn(to_pci_dev(dev))->pasid_enabled;
 #endif
 	return !dev_is_pci(dev);
 }

@@ -40,7 +40,7 @@ early_param("iommu.kva_fast", iommu_kva_set_fast);
 static bool may_send_privileged(struct device *dev)
 {
 	return dev_is_pci(dev) &&
-	       to_pci_dev(dev)->pasid_features & PCI_PASID_CAP_PRIV;
+	       pci_physfn(to_pci_dev(dev))->pasid_features & PCI_PASID_CAP_PRIV;
 }
 
 void iommu_vtd_kva_ask(struct device *dev, struct iommu_vtd_kva *answer)

@@ -551,6 +551,30 @@ TEST_F(dma_pasid, forgotten_by_a_sibling)
 	EXPECT_EQ(0, close(second));
 }
 
+/* The PASID is attached to both functions, of which one never asked for it */
+TEST_F_TIMEOUT(dma_pasid, sibling_leaves, 120)
+{
+	uint64_t to;
+	int fd;
+
+	ASSERT_EQ(1, self->pair[1].devfn & 7);
+	fd = ptd_open(&self->pair[0]);
+	ASSERT_LE(0, fd);
+	ASSERT_EQ(0, dma_map(self->fd, &self->pair[0], &self->dst, 0, SIZE, false, &to));
+	ASSERT_EQ(KERNEL_PASID, enable(fd, &self->pair[0], IOVA));
+	ASSERT_EQ(0, sysfs_write(&self->pair[1], "remove", "1"));
+	EXPECT_EQ(PTD_ST_OK, run_fill(fd, KERNEL_PASID, to, SIZE));
+
+	/* Invalidates the caches of whoever is attached */
+	ASSERT_EQ(0, dma_unmap(self->fd, &self->dst));
+	wait_for_flush();
+	EXPECT_TRUE(faults(fd, KERNEL_PASID, to));
+	EXPECT_EQ(0, disable(fd, &self->pair[0], IOVA));
+	ASSERT_EQ(0, write_file("/sys/bus/pci/rescan", "1"));
+	EXPECT_TRUE(sysfs_exists(&self->pair[1], "iommu_group"));
+	EXPECT_EQ(0, close(fd));
+}
+
 TEST_F_TIMEOUT(dma_pasid, forgotten_at_removal, 120)
 {
 	ASSERT_EQ(KERNEL_PASID, enable(self->fd, &self->info, KVA));
