@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A PCI driver that uses DMA with PASID inside the kernel, on the test device of the IOMMU extensions.
+//! A PCI driver that uses DMA with PASID inside the kernel, on QEMU's `pasid-testdev`.
 //!
 //! The driver uses each mode in turn: it tells the device to fill memory, by an address and
 //! with a PASID of that mode, and has the device compare. Then it drops the PASID, and tries

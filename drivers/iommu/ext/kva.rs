@@ -287,7 +287,10 @@ impl Drop for Domain {
         }
 
         // SAFETY: By the type invariant, and it was detached from where it was attached.
-        unsafe { drop(Pin::<KBox<Kva>>::from_foreign(bindings::iommu_kva_domain_free(domain))) };
+        unsafe {
+            let kva = bindings::iommu_kva_domain_free(domain);
+            drop(Pin::<KBox<Kva>>::from_foreign(kva));
+        }
     }
 }
 

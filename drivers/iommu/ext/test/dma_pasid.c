@@ -386,7 +386,7 @@ static int pasid_map_special(struct pasid_use *use, struct dma_pasid_test_specia
 	cpu = pasid_special(args->special, on_stack);
 	switch (args->special) {
 	case DMA_PASID_TEST_IOREMAP:
-		cpu = pci_iomap(use->pdev, 0, PAGE_SIZE);
+		cpu = (void __force *)pci_iomap(use->pdev, 0, PAGE_SIZE);
 		break;
 	case DMA_PASID_TEST_GUARD:
 		made = vmalloc(PAGE_SIZE);
@@ -405,7 +405,7 @@ static int pasid_map_special(struct pasid_use *use, struct dma_pasid_test_specia
 
 	args->error = pasid_map_once(domain, cpu, args->prot);
 	if (args->special == DMA_PASID_TEST_IOREMAP)
-		pci_iounmap(use->pdev, cpu);
+		pci_iounmap(use->pdev, (void __iomem __force *)cpu);
 	vfree(made);
 	return 0;
 }

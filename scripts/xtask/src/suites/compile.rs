@@ -35,6 +35,7 @@ const ARCHES: [Arch; 2] = [
             "drivers/base/platform.o",
             "drivers/bus/fsl-mc",
             "drivers/cdx",
+            "drivers/dma/idxd",
             "drivers/gpu/host1x",
             "drivers/iommu/amd",
             "drivers/iommu/intel",
@@ -51,6 +52,9 @@ const ARCHES: [Arch; 2] = [
         places: &[
             "drivers/amba",
             "drivers/iommu/arm/arm-smmu-v3",
+            "drivers/iommu/dma-iommu.o",
+            "drivers/iommu/io-pgtable-arm.o",
+            "drivers/iommu/iommu-sva.o",
             "drivers/iommu/iommu.o",
         ],
     },
