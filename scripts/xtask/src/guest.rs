@@ -53,6 +53,7 @@ pub struct Profile {
     /// What makes it worth a guest.
     #[allow(dead_code)]
     why: String,
+    memory: Option<String>,
     cpu: Option<String>,
     iommu: Option<String>,
     kernel: Option<String>,
@@ -97,7 +98,7 @@ impl Profiles {
         let cpus = if profile.icount { 1 } else { 2 };
         let mut args = format!(
             "-machine q35,kernel-irqchip=split -smp {cpus} -m {} -cpu {} {}",
-            self.base.memory,
+            own(&profile.memory, &self.base.memory),
             own(&profile.cpu, &self.base.cpu),
             own(&profile.iommu, &self.base.iommu)
         );

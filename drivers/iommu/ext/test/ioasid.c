@@ -169,6 +169,27 @@ static void ioasid_free_fn(void *arg)
 	ioasid_free(*(ioasid_t *)arg);
 }
 
+struct reference_call {
+	struct ioasid_set *set;
+	ioasid_t id;
+	int error;
+	bool freed;
+};
+
+static void ioasid_get_fn(void *arg)
+{
+	struct reference_call *call = arg;
+
+	call->error = ioasid_get(call->set, call->id);
+}
+
+static void ioasid_put_fn(void *arg)
+{
+	struct reference_call *call = arg;
+
+	call->freed = ioasid_put(call->id);
+}
+
 static void global_free_fn(void *arg)
 {
 	iommu_free_global_pasid(*(ioasid_t *)arg);
@@ -234,6 +255,14 @@ struct ioasid_state {
 
 /* Custom allocators. One file at a time may register each. */
 
+/* An ID whose way back to the allocator takes long */
+struct slow_free {
+	ioasid_t id;
+	u32 ms;
+	bool left;
+	struct completion entered;
+};
+
 struct custom_allocator {
 	struct ioasid_allocator_ops ops;
 	struct ida ids;
@@ -241,6 +270,7 @@ struct custom_allocator {
 	atomic_t allocs;
 	atomic_t frees;
 	ioasid_t last_freed;
+	struct slow_free *slow;
 };
 
 static ioasid_t custom_alloc(ioasid_t min, ioasid_t max, void *data)
@@ -258,11 +288,17 @@ static ioasid_t custom_alloc(ioasid_t min, ioasid_t max, void *data)
 static void custom_free(ioasid_t id, void *data)
 {
 	struct custom_allocator *custom = data;
+	struct slow_free *slow = READ_ONCE(custom->slow);
 
 	atomic_inc(&custom->frees);
 	WRITE_ONCE(custom->last_freed, id);
 	if (id <= INT_MAX && ida_exists(&custom->ids, id))
 		ida_free(&custom->ids, id);
+	if (slow && slow->id == id) {
+		complete(&slow->entered);
+		mdelay(slow->ms);
+		WRITE_ONCE(slow->left, true);
+	}
 }
 
 static ioasid_t other_custom_alloc(ioasid_t min, ioasid_t max, void *data)
@@ -313,31 +349,6 @@ static int custom_register(struct ioasid_state *state, u32 which)
 	atomic_set(&custom->allocs, 0);
 	atomic_set(&custom->frees, 0);
 	custom->last_freed = INVALID_IOASID;
-	return 0;
-}
-
-static int test_custom(struct ioasid_state *state, struct ioasid_test_custom *args)
-{
-	struct custom_allocator *custom;
-
-	if (args->which >= IOASID_TEST_NR_CUSTOM || args->action > IOASID_TEST_CUSTOM_ANSWER)
-		return -EINVAL;
-
-	guard(mutex)(&custom_lock);
-	custom = &customs[args->which];
-	args->error = 0;
-	if (args->action == IOASID_TEST_CUSTOM_REGISTER)
-		args->error = custom_register(state, args->which);
-	else if (!state->custom[args->which])
-		return -ENOENT;
-	else if (args->action == IOASID_TEST_CUSTOM_ANSWER)
-		custom->answer = args->answer;
-
-	args->allocs = atomic_read(&custom->allocs);
-	args->frees = atomic_read(&custom->frees);
-	args->last_freed = custom->last_freed;
-	if (args->action == IOASID_TEST_CUSTOM_UNREGISTER)
-		custom_unregister(state, args->which);
 	return 0;
 }
 
@@ -524,7 +535,7 @@ static void find_fn(void *arg)
 static int test_find(struct ioasid_state *state, struct ioasid_test_find *args)
 {
 	if ((args->set >= IOASID_TEST_NR_SETS && args->set != IOASID_TEST_ANY_SET) ||
-	    args->getter >= IOASID_TEST_NR_GETTERS || args->context >= IOASID_TEST_RCU_CALLBACK)
+	    args->getter >= IOASID_TEST_NR_GETTERS || args->context >= IOASID_TEST_NR_CONTEXTS)
 		return -EINVAL;
 	call_in_context(args->context, find_fn, args);
 	return 0;
@@ -621,15 +632,18 @@ static int test_fill(struct ioasid_state *state, struct ioasid_test_fill *args)
 
 static int test_get(struct ioasid_state *state, struct ioasid_test_ref *args)
 {
-	struct ioasid_set *set = NULL;
+	struct reference_call call = { .id = args->id };
 	int ret;
 
+	if (args->context >= IOASID_TEST_NR_CONTEXTS)
+		return -EINVAL;
 	if (args->set < IOASID_TEST_NR_SETS)
-		set = sets[args->set];
+		call.set = sets[args->set];
 	else if (args->set != IOASID_TEST_ANY_SET)
 		return -EINVAL;
 
-	args->error = ioasid_get(set, args->id);
+	call_in_context(args->context, ioasid_get_fn, &call);
+	args->error = call.error;
 	if (args->error)
 		return 0;
 	ret = -EPERM;
@@ -642,19 +656,21 @@ static int test_get(struct ioasid_state *state, struct ioasid_test_ref *args)
 
 static int test_put(struct ioasid_state *state, struct ioasid_test_ref *args)
 {
+	struct reference_call call = { .id = args->id };
 	struct test_object *obj;
-	bool last;
+	bool last = false;
 
-	if (!bag_has(&state->held, args->id)) {
-		if (ioasid_find(NULL, args->id, NULL) != ERR_PTR(-ENOENT))
-			return -EPERM;
-		/* An unknown one: it will WARN */
-		args->freed = ioasid_put(args->id);
-		return 0;
-	}
+	if (args->context >= IOASID_TEST_NR_CONTEXTS)
+		return -EINVAL;
 	obj = ioasid_find(NULL, args->id, NULL);
-	last = forget_ref(state, args->id);
-	args->freed = ioasid_put(args->id);
+	if (bag_has(&state->held, args->id))
+		last = forget_ref(state, args->id);
+	else if (obj != ERR_PTR(-ENOENT))
+		return -EPERM;
+
+	/* An unknown one will WARN */
+	call_in_context(args->context, ioasid_put_fn, &call);
+	args->freed = call.freed;
 	if (last)
 		object_put_freed(obj, args->id);
 	return 0;
@@ -675,6 +691,84 @@ static int test_set(struct ioasid_state *state, struct ioasid_test_set *args)
 	args->count = READ_ONCE(set->count);
 	args->peak = READ_ONCE(set->peak);
 	return 0;
+}
+
+static int slow_free_fn(void *arg)
+{
+	struct slow_free *slow = arg;
+
+	ioasid_free(slow->id);
+	complete(&slow->entered);	/* even if nobody was called */
+	while (!kthread_should_stop())
+		schedule_timeout_interruptible(1);
+	return 0;
+}
+
+/* Unregisters an allocator that is taking back an ID of this file */
+static int custom_unregister_busy(struct ioasid_state *state, struct ioasid_test_custom *args)
+{
+	struct slow_free slow = { .id = args->id, .ms = args->busy_ms };
+	struct custom_allocator *custom = &customs[args->which];
+	struct task_struct *task;
+	struct test_object *obj;
+
+	if (args->busy_ms > MSEC_PER_SEC || !bag_has(&state->held, args->id) ||
+	    extra_refs(state, args->id))
+		return -EINVAL;
+	init_completion(&slow.entered);
+	task = kthread_create(slow_free_fn, &slow, "ioasid_free");
+	if (IS_ERR(task))
+		return PTR_ERR(task);
+
+	obj = ioasid_find(NULL, args->id, NULL);
+	forget_ref(state, args->id);
+	WRITE_ONCE(custom->slow, &slow);
+	wake_up_process(task);
+	wait_for_completion(&slow.entered);
+	custom_unregister(state, args->which);
+	args->returned_early = !READ_ONCE(slow.left);
+
+	kthread_stop(task);
+	WRITE_ONCE(custom->slow, NULL);
+	object_put_freed(obj, args->id);
+	return 0;
+}
+
+static int custom_act(struct ioasid_state *state, struct ioasid_test_custom *args)
+{
+	if (args->action == IOASID_TEST_CUSTOM_REGISTER) {
+		args->error = custom_register(state, args->which);
+		return 0;
+	}
+	if (!state->custom[args->which])
+		return -ENOENT;
+	if (args->action == IOASID_TEST_CUSTOM_ANSWER)
+		customs[args->which].answer = args->answer;
+	if (args->action == IOASID_TEST_CUSTOM_UNREGISTER) {
+		if (args->busy_ms)
+			return custom_unregister_busy(state, args);
+		custom_unregister(state, args->which);
+	}
+	return 0;
+}
+
+static int test_custom(struct ioasid_state *state, struct ioasid_test_custom *args)
+{
+	struct custom_allocator *custom;
+	int ret;
+
+	if (args->which >= IOASID_TEST_NR_CUSTOM || args->action > IOASID_TEST_CUSTOM_ANSWER)
+		return -EINVAL;
+
+	guard(mutex)(&custom_lock);
+	custom = &customs[args->which];
+	args->error = 0;
+	args->returned_early = 0;
+	ret = custom_act(state, args);
+	args->allocs = atomic_read(&custom->allocs);
+	args->frees = atomic_read(&custom->frees);
+	args->last_freed = custom->last_freed;
+	return ret;
 }
 
 static int test_global(struct ioasid_state *state, struct ioasid_test_global *args)

@@ -78,7 +78,7 @@ struct ioasid_test_free {
  * @set: which set, or IOASID_TEST_ANY_SET
  * @id: the ID
  * @getter: enum ioasid_test_getter
- * @context: enum ioasid_test_context, but not IOASID_TEST_RCU_CALLBACK
+ * @context: enum ioasid_test_context
  * @error: out: the error that was returned, else 0
  * @token: out: that of the data object, 0 for NULL
  */
@@ -144,12 +144,14 @@ struct ioasid_test_global {
  * struct ioasid_test_ref - ioasid_get(), or ioasid_put() of a reference of this file
  * @set: get: which set, or IOASID_TEST_ANY_SET
  * @id: the ID; a reference is only kept to one that this file holds
+ * @context: enum ioasid_test_context
  * @error: out: get: what was returned
  * @freed: out: put: what was returned
  */
 struct ioasid_test_ref {
 	__u32 set;
 	__u32 id;
+	__u32 context;
 	__s32 error;
 	__u32 freed;
 };
@@ -186,19 +188,27 @@ enum ioasid_test_custom_action {
  * @action: enum ioasid_test_custom_action
  * @answer: what it answers next: an ID, or IOASID_TEST_CUSTOM_HONEST for the
  *          lowest one that is allowed and free
+ * @busy_ms: unregister: if set, a thread frees @id first, and is in the
+ *           allocator's free function for so long
+ * @id: such an ID, to which this file has the only reference
  * @error: out: register: what was returned
  * @allocs: out: how often it was asked since it was registered
  * @frees: out: how many IDs it was given back
  * @last_freed: out: the latest of them
+ * @returned_early: out: unregister: 1 if it returned while that thread was
+ *                  inside
  */
 struct ioasid_test_custom {
 	__u32 which;
 	__u32 action;
 	__u32 answer;
+	__u32 busy_ms;
+	__u32 id;
 	__s32 error;
 	__u32 allocs;
 	__u32 frees;
 	__u32 last_freed;
+	__u32 returned_early;
 };
 
 /**

@@ -4,66 +4,13 @@
  *
  * profiles: first-stage
  */
-#include <stdint.h>
-
-#include "iommu_ext_util.h"
+#include "ioasid_util.h"
 #include "../kselftest_harness.h"
 
-#define INVALID		IOASID_TEST_INVALID
 #define WARN_SOURCE	"drivers/iommu/ext/ioasid.rs"
 
 /* Ranges of 1000 IDs far from where global PASIDs are given */
 #define RANGE(n)	(0x10000 + 1000 * (n))
-
-static uint32_t alloc_id(int fd, uint32_t set, uint32_t min, uint32_t max, uint32_t token)
-{
-	struct ioasid_test_alloc args = { .set = set, .min = min, .max = max, .token = token };
-
-	if (ioctl(fd, IOASID_TEST_ALLOC, &args)) {
-		printf("# IOASID_TEST_ALLOC: %s\n", strerror(errno));
-		return INVALID;
-	}
-	return args.id;
-}
-
-static int free_id_from(int fd, uint32_t id, enum ioasid_test_context context)
-{
-	struct ioasid_test_free args = { .id = id, .context = context };
-
-	return test_ioctl(fd, IOASID_TEST_FREE, &args);
-}
-
-static int free_id(int fd, uint32_t id)
-{
-	return free_id_from(fd, id, IOASID_TEST_TASK);
-}
-
-struct found {
-	int error;
-	uint32_t token;
-};
-
-static struct found find_from(int fd, uint32_t set, uint32_t id, enum ioasid_test_getter getter,
-			      enum ioasid_test_context context)
-{
-	struct ioasid_test_find args = {
-		.set = set, .id = id, .getter = getter, .context = context,
-	};
-
-	if (ioctl(fd, IOASID_TEST_FIND, &args))
-		return (struct found){ .error = -EIO };
-	return (struct found){ .error = args.error, .token = args.token };
-}
-
-static struct found find(int fd, uint32_t set, uint32_t id)
-{
-	return find_from(fd, set, id, IOASID_TEST_NO_GETTER, IOASID_TEST_TASK);
-}
-
-static int find_error(int fd, uint32_t set, uint32_t id)
-{
-	return find(fd, set, id).error;
-}
 
 static int set_data(int fd, uint32_t id, uint32_t token)
 {
@@ -73,21 +20,31 @@ static int set_data(int fd, uint32_t id, uint32_t token)
 	return ret ?: args.error;
 }
 
-static int get_id(int fd, uint32_t set, uint32_t id)
+static int get_id_from(int fd, uint32_t set, uint32_t id, enum ioasid_test_context context)
 {
-	struct ioasid_test_ref args = { .set = set, .id = id };
+	struct ioasid_test_ref args = { .set = set, .id = id, .context = context };
 	int ret = test_ioctl(fd, IOASID_TEST_GET, &args);
 
 	return ret ?: args.error;
 }
 
-/* 1: that freed it, 0: it did not */
-static int put_id(int fd, uint32_t id)
+static int get_id(int fd, uint32_t set, uint32_t id)
 {
-	struct ioasid_test_ref args = { .id = id };
+	return get_id_from(fd, set, id, IOASID_TEST_TASK);
+}
+
+/* 1: that freed it, 0: it did not */
+static int put_id_from(int fd, uint32_t id, enum ioasid_test_context context)
+{
+	struct ioasid_test_ref args = { .id = id, .context = context };
 	int ret = test_ioctl(fd, IOASID_TEST_PUT, &args);
 
 	return ret ?: (int)args.freed;
+}
+
+static int put_id(int fd, uint32_t id)
+{
+	return put_id_from(fd, id, IOASID_TEST_TASK);
 }
 
 static struct ioasid_test_custom custom(int fd, uint32_t which, uint32_t action, uint32_t answer)
@@ -516,6 +473,62 @@ TEST_F(ioasid, custom_allocator_unregistered_early)
 	EXPECT_EQ(0, custom_unregister(self->fd, 0));
 }
 
+/* No callback runs any more when the allocator is unregistered */
+TEST_F(ioasid, custom_allocator_unregistered_busy)
+{
+	struct ioasid_test_custom args = {
+		.action = IOASID_TEST_CUSTOM_UNREGISTER, .busy_ms = 300, .id = RANGE(21),
+	};
+	int i;
+
+	for (i = 0; i < 3; i++) {
+		ASSERT_EQ(0, custom_register(self->fd, 0));
+		ASSERT_EQ(args.id, alloc_id(self->fd, 0, args.id, args.id, 0xaa));
+		ASSERT_EQ(0, test_ioctl(self->fd, IOASID_TEST_CUSTOM, &args));
+		EXPECT_EQ(1, args.frees);
+		EXPECT_EQ(0, args.returned_early);
+		EXPECT_EQ(-ENOENT, find_error(self->fd, IOASID_TEST_ANY_SET, args.id));
+	}
+}
+
+#define TRACING	"/sys/kernel/tracing/"
+
+/* How many lines of the trace have this text in them */
+static int traced(const char *text)
+{
+	FILE *trace = fopen(TRACING "trace", "r");
+	char line[512];
+	int count = 0;
+
+	if (!trace)
+		return -errno;
+	while (fgets(line, sizeof(line), trace))
+		count += !!strstr(line, text);
+	fclose(trace);
+	return count;
+}
+
+TEST_F(ioasid, tracepoints)
+{
+	uint32_t id = RANGE(22);
+
+	ASSERT_EQ(0, write_file(TRACING "events/iommu_ext/enable", "1"));
+	ASSERT_EQ(id, alloc_id(self->fd, 1, id, id, 0));
+	EXPECT_EQ(INVALID, alloc_id(self->fd, 2, id, id, 0));
+	EXPECT_EQ(0, get_id(self->fd, 1, id));
+	EXPECT_EQ(-EACCES, get_id(self->fd, 2, id));
+	EXPECT_EQ(0, put_id(self->fd, id));
+	EXPECT_EQ(1, put_id(self->fd, id));
+	ASSERT_EQ(0, write_file(TRACING "events/iommu_ext/enable", "0"));
+
+	/* RANGE(22) is 87536 */
+	EXPECT_EQ(1, traced("ioasid_alloc: ioasid=87536 set=ext_test_set1 min=87536 max=87536"));
+	EXPECT_EQ(1, traced("ioasid_alloc: ioasid=-1 set=ext_test_set2 min=87536 max=87536"));
+	EXPECT_EQ(1, traced("ioasid_get: ioasid=87536"));
+	EXPECT_EQ(1, traced("ioasid_put: ioasid=87536"));
+	EXPECT_EQ(1, traced("ioasid_free: ioasid=87536"));
+}
+
 /* The list in debugfs has each ID once, and an end */
 TEST_F(ioasid, debugfs)
 {
@@ -547,7 +560,7 @@ TEST_F(ioasid, debugfs)
 	EXPECT_EQ(1, fars);
 }
 
-/* free and find work from everywhere but NMIs; lockdep looks on */
+/* find, get, put and free work from everywhere but NMIs; lockdep looks on */
 TEST_F(ioasid, contexts)
 {
 	uint32_t id = RANGE(12);
@@ -556,14 +569,35 @@ TEST_F(ioasid, contexts)
 
 	for (context = 0; context < IOASID_TEST_NR_CONTEXTS; context++) {
 		ASSERT_EQ(id, alloc_id(self->fd, 0, id, id, 0x33));
-		if (context != IOASID_TEST_RCU_CALLBACK) {
-			found = find_from(self->fd, 0, id, IOASID_TEST_GETTER_TAKES, context);
-			EXPECT_EQ(0, found.error);
-			EXPECT_EQ(0x33, found.token);
-		}
+		found = find_from(self->fd, 0, id, IOASID_TEST_GETTER_TAKES, context);
+		EXPECT_EQ(0, found.error);
+		EXPECT_EQ(0x33, found.token);
+		EXPECT_EQ(-EACCES, get_id_from(self->fd, 1, id, context));
+		EXPECT_EQ(0, get_id_from(self->fd, 0, id, context));
+		EXPECT_EQ(0, put_id_from(self->fd, id, context));
+		EXPECT_EQ(1, put_id_from(self->fd, id, context));
+		EXPECT_EQ(-ENOENT, find_error(self->fd, IOASID_TEST_ANY_SET, id));
+
+		ASSERT_EQ(id, alloc_id(self->fd, 0, id, id, 0x34));
 		EXPECT_EQ(0, free_id_from(self->fd, id, context));
 		EXPECT_EQ(-ENOENT, find_error(self->fd, IOASID_TEST_ANY_SET, id));
 	}
+}
+
+/* A custom allocator takes back its IDs wherever they are freed */
+TEST_F(ioasid, custom_contexts)
+{
+	uint32_t id = RANGE(12);
+	int context;
+
+	ASSERT_EQ(0, custom_register(self->fd, 0));
+	for (context = 0; context < IOASID_TEST_NR_CONTEXTS; context++) {
+		ASSERT_EQ(id, alloc_id(self->fd, 0, id, id, 0));
+		EXPECT_EQ(0, free_id_from(self->fd, id, context));
+		EXPECT_EQ(context + 1,
+			  custom(self->fd, 0, IOASID_TEST_CUSTOM_QUERY, 0).frees);
+	}
+	EXPECT_EQ(0, custom_unregister(self->fd, 0));
 }
 
 TEST_F(ioasid, close_frees)
@@ -838,21 +872,6 @@ TEST_F(ioasid_memory, register_allocator)
 
 /* PASIDs for devices */
 
-static bool pasid_device(int fd, bool capable, struct ioasid_test_global *global)
-{
-	struct ptd_test_info info = {};
-
-	for (; !ioctl(fd, PTD_TEST_INFO, &info); info.index++) {
-		if (!!info.max_pasids != capable)
-			continue;
-		*global = (struct ioasid_test_global){
-			.segment = info.segment, .bus = info.bus, .devfn = info.devfn,
-		};
-		return true;
-	}
-	return false;
-}
-
 TEST_F(ioasid, global_pasids)
 {
 	struct ioasid_test_global first, second;
@@ -886,52 +905,6 @@ TEST_F(ioasid, global_pasid_without_capability)
 	ASSERT_EQ(0, test_ioctl(self->fd, IOASID_TEST_GLOBAL, &global));
 	EXPECT_EQ(0, global.max_pasids);
 	EXPECT_EQ(INVALID, global.id);
-}
-
-static long slab_kib(void)
-{
-	char line[128];
-	long kib = -1;
-	FILE *file = fopen("/proc/meminfo", "r");
-
-	while (file && fgets(line, sizeof(line), file))
-		if (sscanf(line, "SUnreclaim: %ld", &kib) == 1)
-			break;
-	if (file)
-		fclose(file);
-	return kib;
-}
-
-/* All IDs of 20 bits but 0 and 1; they are what global PASIDs come from */
-TEST_F_TIMEOUT(ioasid, whole_space, 600)
-{
-	struct ioasid_test_fill fill = { .set = 0, .min = 0, .max = (1u << 20) - 1 };
-	struct ioasid_test_global global;
-	long before, after;
-
-	ASSERT_TRUE(pasid_device(self->fd, true, &global));
-	before = slab_kib();
-	ASSERT_EQ(0, test_ioctl(self->fd, IOASID_TEST_FILL, &fill));
-	after = slab_kib();
-	printf("# %u IDs, %.1f bytes of slab each\n", fill.count,
-	       (after - before) * 1024.0 / fill.count);
-	EXPECT_EQ((1u << 20) - 2, fill.count);
-	EXPECT_EQ(0, fill.bad);
-	EXPECT_EQ(0, find_error(self->fd, 0, 2));
-	EXPECT_EQ(0, find_error(self->fd, 0, (1u << 20) - 1));
-	EXPECT_EQ(-ENOENT, find_error(self->fd, 0, 1u << 20));
-
-	ASSERT_EQ(0, test_ioctl(self->fd, IOASID_TEST_GLOBAL, &global));
-	EXPECT_EQ(INVALID, global.id);
-	EXPECT_EQ(0, free_id(self->fd, 0xfffff));
-	ASSERT_EQ(0, test_ioctl(self->fd, IOASID_TEST_GLOBAL, &global));
-	EXPECT_EQ(0xfffff, global.id);
-
-	ASSERT_EQ(0, test_ioctl(self->fd, IOASID_TEST_DRAIN));
-	EXPECT_EQ(-ENOENT, find_error(self->fd, IOASID_TEST_ANY_SET, 2));
-	EXPECT_EQ(-ENOENT, find_error(self->fd, IOASID_TEST_ANY_SET, 0xfffff));
-	EXPECT_EQ(2, alloc_id(self->fd, 0, 2, 2, 0));
-	EXPECT_EQ(0xfffff, alloc_id(self->fd, 0, 0xfffff, 0xfffff, 0));
 }
 
 TEST_HARNESS_MAIN
