@@ -133,6 +133,26 @@ static inline int user_detach(struct user *user)
 	return test_ioctl(user->device, VFIO_DEVICE_DETACH_IOMMUFD_PT, &detach);
 }
 
+/* Likewise what the device sends with a PASID, which userspace chooses */
+static inline int user_attach_pasid(struct user *user, uint32_t pt, uint32_t pasid)
+{
+	struct vfio_device_attach_iommufd_pt attach = {
+		.argsz = sizeof(attach), .flags = VFIO_DEVICE_ATTACH_PASID,
+		.pt_id = pt, .pasid = pasid,
+	};
+
+	return test_ioctl(user->device, VFIO_DEVICE_ATTACH_IOMMUFD_PT, &attach);
+}
+
+static inline int user_detach_pasid(struct user *user, uint32_t pasid)
+{
+	struct vfio_device_detach_iommufd_pt detach = {
+		.argsz = sizeof(detach), .flags = VFIO_DEVICE_DETACH_PASID, .pasid = pasid,
+	};
+
+	return test_ioctl(user->device, VFIO_DEVICE_DETACH_IOMMUFD_PT, &detach);
+}
+
 static inline int iommufd_open(struct user *user, const struct pci *pci)
 {
 	int ret = iommufd_bind(user, pci);
@@ -190,8 +210,8 @@ static inline void put64(struct user *user, uint32_t offset, uint64_t value)
 	__atomic_store_n((uint64_t *)&user->bar[offset / 4], value, __ATOMIC_SEQ_CST);
 }
 
-/* A pasid-testdev fills memory; its status */
-static inline uint32_t ptd_fill(struct user *user, uint64_t iova)
+/* A pasid-testdev fills memory, with a PASID unless that is 0; its status */
+static inline uint32_t ptd_fill_pasid(struct user *user, uint32_t pasid, uint64_t iova)
 {
 	long long end = now_ms() + 20000;
 	uint32_t slot = PTD_SLOT(0, 0);
@@ -199,15 +219,21 @@ static inline uint32_t ptd_fill(struct user *user, uint64_t iova)
 
 	put64(user, slot + PTD_D_DST, iova);
 	put64(user, slot + PTD_D_PATTERN, PATTERN);
+	put32(user, slot + PTD_D_PASID, pasid);
 	put32(user, slot + PTD_D_LEN, SIZE);
 	put32(user, slot + PTD_D_DELAY_US, 0);
-	put32(user, slot + PTD_D_CTRL, PTD_OP_FILL);
+	put32(user, slot + PTD_D_CTRL, PTD_OP_FILL | (pasid ? PTD_F_PASID : 0));
 	put32(user, PTD_QUEUE(0) + PTD_Q_DOORBELL, 0);
 	do {
 		usleep(1000);
 		status = get32(user, slot + PTD_D_STATUS);
 	} while ((status == PTD_ST_QUEUED || status == PTD_ST_RUNNING) && now_ms() < end);
 	return status;
+}
+
+static inline uint32_t ptd_fill(struct user *user, uint64_t iova)
+{
+	return ptd_fill_pasid(user, 0, iova);
 }
 
 static inline bool memory_is(struct user *user, size_t from, size_t to, uint64_t value)
