@@ -76,6 +76,8 @@ impl Set {
 }
 
 type Getter = unsafe extern "C" fn(*mut c_void) -> bool;
+type Alloc = unsafe extern "C" fn(ioasid_t, ioasid_t, *mut c_void) -> ioasid_t;
+type Free = unsafe extern "C" fn(ioasid_t, *mut c_void);
 
 fn find(set: *mut ioasid_set, id: ioasid_t, getter: Option<Getter>) -> Result<usize> {
     // SAFETY: The getters of these tests do not look at the data.
@@ -121,6 +123,7 @@ fn warnings(f: impl FnOnce()) -> c_int {
 /// A custom allocator that returns what it is told and counts what it gets back.
 struct Custom {
     next: Atomic<u32>,
+    asked: [Atomic<u32>; 2],
     freed: Atomic<u32>,
     ops: Opaque<ioasid_allocator_ops>,
 }
@@ -129,20 +132,31 @@ impl Custom {
     fn new() -> Self {
         Self {
             next: Atomic::new(INVALID),
+            asked: [Atomic::new(0), Atomic::new(0)],
             freed: Atomic::new(0),
             ops: Opaque::zeroed(),
         }
     }
 
     fn register(&self, other_pair: bool) -> c_int {
+        let free = if other_pair { other_free } else { custom_free };
+        self.register_pair(Some(custom_alloc), Some(free))
+    }
+
+    fn register_pair(&self, alloc: Option<Alloc>, free: Option<Free>) -> c_int {
         let ops = self.ops.get();
         // SAFETY: The tests unregister it while it is alive.
         unsafe {
-            (*ops).alloc = Some(custom_alloc);
-            (*ops).free = Some(if other_pair { other_free } else { custom_free });
+            (*ops).alloc = alloc;
+            (*ops).free = free;
             (*ops).pdata = ptr::from_ref(self).cast_mut().cast();
             ioasid_register_allocator(ops)
         }
+    }
+
+    /// Whether it was asked for an ID in this range.
+    fn was_asked(&self, min: ioasid_t, max: ioasid_t) -> bool {
+        self.asked.each_ref().map(|cell| cell.load(Relaxed)) == [min, max]
     }
 
     fn unregister(&self) {
@@ -154,9 +168,12 @@ impl Custom {
 /// # Safety
 ///
 /// `data` is a [`Custom`].
-unsafe extern "C" fn custom_alloc(_min: ioasid_t, _max: ioasid_t, data: *mut c_void) -> ioasid_t {
+unsafe extern "C" fn custom_alloc(min: ioasid_t, max: ioasid_t, data: *mut c_void) -> ioasid_t {
     // SAFETY: By the requirement of this function.
-    unsafe { &*data.cast::<Custom>() }.next.load(Relaxed)
+    let custom = unsafe { &*data.cast::<Custom>() };
+    custom.asked[0].store(min, Relaxed);
+    custom.asked[1].store(max, Relaxed);
+    custom.next.load(Relaxed)
 }
 
 /// # Safety
@@ -256,6 +273,18 @@ mod tests {
     }
 
     #[test]
+    fn an_id_may_be_of_no_set() {
+        let set = Set::new(0);
+        // SAFETY: Without a set there are no requirements.
+        let id = unsafe { ioasid_alloc(ptr::null_mut(), 2, MAX, ptr::null_mut()) };
+        assert_eq!(find(ptr::null_mut(), id, None), Ok(0));
+        assert_eq!(set.find(id), Err(EACCES));
+        assert_eq!(set.get(id), EACCES.to_errno());
+        free(id);
+        assert_eq!(set.counts(), (0, 0));
+    }
+
+    #[test]
     fn find_asks_the_getter() {
         let set = Set::new(0);
         let id = set.alloc(2, MAX, 0x1234);
@@ -341,14 +370,45 @@ mod tests {
         assert_eq!(custom.register(false), EEXIST.to_errno());
         assert_eq!(set.alloc(2, MAX, 0), INVALID);
         custom.next.store(500, Relaxed);
-        assert_eq!(set.alloc(2, MAX, 0x1234), 500);
+        assert_eq!(set.alloc(7, MAX, 0x1234), 500);
+        assert!(custom.was_asked(7, MAX));
         assert_eq!(set.find(500), Ok(0x1234));
-        free(500);
+        assert_eq!(set.get(500), 0);
+        assert!(!put(500));
+        assert_eq!(custom.freed.load(Relaxed), 0);
+        assert!(put(500));
         assert_eq!(custom.freed.load(Relaxed), 1);
         custom.unregister();
         assert_eq!(set.alloc(2, MAX, 0), 2);
         free(2);
         assert_eq!(custom.freed.load(Relaxed), 1);
+    }
+
+    #[test]
+    fn a_custom_allocator_has_both_functions() {
+        let custom = Custom::new();
+        for (alloc, free) in [
+            (None, None),
+            (Some(custom_alloc as Alloc), None),
+            (None, Some(custom_free as Free)),
+        ] {
+            assert_eq!(custom.register_pair(alloc, free), EINVAL.to_errno());
+        }
+    }
+
+    #[test]
+    fn a_quota_comes_before_a_custom_allocator() {
+        let (set, custom) = (Set::new(1), Custom::new());
+        assert_eq!(custom.register(false), 0);
+        custom.next.store(500, Relaxed);
+        assert_eq!(set.alloc(2, MAX, 0), 500);
+        custom.next.store(501, Relaxed);
+        assert_eq!(set.alloc(3, MAX, 0), INVALID);
+        // It was not asked, so it has nothing to take back.
+        assert!(custom.was_asked(2, MAX));
+        assert_eq!(custom.freed.load(Relaxed), 0);
+        free(500);
+        custom.unregister();
     }
 
     #[test]
@@ -413,6 +473,25 @@ mod tests {
         [2, 3, 4, 300, 3000].into_iter().for_each(free);
         assert_eq!(custom.freed.load(Relaxed), 0);
         assert_eq!(set.counts(), (0, 5));
+    }
+
+    #[test]
+    fn a_predecessor_takes_nothing_back_that_it_did_not_give() {
+        let (set, first, second) = (Set::new(0), Custom::new(), Custom::new());
+        assert_eq!(first.register(false), 0);
+        assert_eq!(second.register(true), 0);
+        second.next.store(500, Relaxed);
+        assert_eq!(set.alloc(2, MAX, 0), 500);
+        assert_eq!(warnings(|| second.unregister()), 1);
+
+        first.next.store(600, Relaxed);
+        assert_eq!(set.alloc(2, MAX, 0), 600);
+        free(500);
+        assert_eq!(first.freed.load(Relaxed), 0);
+        free(600);
+        assert_eq!(first.freed.load(Relaxed), 1);
+        assert_eq!(second.freed.load(Relaxed), 0);
+        first.unregister();
     }
 }
 
