@@ -7,10 +7,14 @@
 //! traits, which the kernel implements with its own primitives and the tests with theirs. For the
 //! same reason they hold no `unsafe` code and no path that panics.
 
+#[cfg(CONFIG_IOMMU_EXT)]
 pub mod dma_owner;
+#[cfg(CONFIG_IOMMU_EXT)]
 pub mod dma_pasid;
 pub mod ioasid;
+#[cfg(CONFIG_IOMMU_EXT)]
 pub mod kva;
+#[cfg(CONFIG_IOMMU_EXT)]
 pub mod user_domain;
 
 /// A memory cell that several threads use at once.
