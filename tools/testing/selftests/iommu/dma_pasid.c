@@ -56,6 +56,7 @@ static bool moves(struct _test_data_dma_pasid *self, int pasid, uint64_t src, ui
 TEST_F(dma_pasid, bypass)
 {
 	struct dma_pasid_test_mode mode;
+	struct ptd_test_request req;
 
 	EXPECT_TRUE(faults(self->fd, KERNEL_PASID, self->src.phys));
 	mode = mode_call(self->fd, DMA_PASID_TEST_ENABLE, &self->info, BYPASS, true);
@@ -63,6 +64,11 @@ TEST_F(dma_pasid, bypass)
 	EXPECT_EQ(1, mode.domain);
 	EXPECT_SHOWN(&self->info, "bypass", "pasid 1 mode bypass count 1");
 	EXPECT_TRUE(moves(self, mode.ret, self->src.phys, self->dst.phys));
+
+	/* Not with the kernel's privilege, though */
+	req = copy_request(mode.ret, self->src.phys, self->dst.phys, SIZE);
+	req.ctrl |= PTD_F_PRIV;
+	EXPECT_EQ(PTD_ST_READ_FAULT, ptd_run(self->fd, &req));
 
 	mode = mode_call(self->fd, DMA_PASID_TEST_DISABLE, &self->info, BYPASS, true);
 	EXPECT_EQ(0, mode.ret);

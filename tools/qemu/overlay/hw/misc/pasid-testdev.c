@@ -344,13 +344,20 @@ static void ptd_complete(PtdQueue *q, uint32_t status, uint64_t fault_addr)
     }
 }
 
-/* The last thing to do: afterwards there may be no function any more */
+/*
+ * The last thing to do: afterwards there may be no function any more. Its memory
+ * stays a little longer, since QEMU still looks at it when we return.
+ */
 static void ptd_interrupt(PtdState *s)
 {
     PCIDevice *pdev = PCI_DEVICE(s);
     unsigned i;
 
-    object_ref(OBJECT(s));
+    if (!s->interrupts) {
+        return;
+    }
+    aio_bh_schedule_oneshot(qemu_get_aio_context(), object_unref,
+                            object_ref(s));
     for (i = 0; i < PTD_NR_QUEUES; i++) {
         if (s->interrupts & (1 << i)) {
             s->interrupts &= ~(1 << i);
@@ -359,7 +366,6 @@ static void ptd_interrupt(PtdState *s)
             }
         }
     }
-    object_unref(OBJECT(s));
 }
 
 /* Have the next step of the queue done, when it is due */
