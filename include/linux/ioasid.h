@@ -55,9 +55,9 @@ struct ioasid_set {
 
 /**
  * struct ioasid_allocator_ops - where IDs come from instead of the kernel
- * @alloc: returns an ID in [@min, @max] that is not in use, or INVALID_IOASID.
- *         Called with a mutex held: it may sleep, but not allocate an ID, nor
- *         register or unregister an allocator.
+ * @alloc: returns an ID in [@min, @max] that is neither in use nor reserved, or
+ *         %INVALID_IOASID. Called with a mutex held: it may sleep, but not
+ *         allocate an ID, nor register or unregister an allocator.
  * @free: takes an ID back. Called from whatever context frees the ID: it must
  *        not sleep.
  * @list: for the kernel's use while registered
