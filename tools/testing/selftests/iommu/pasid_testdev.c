@@ -1054,6 +1054,38 @@ TEST_F_TIMEOUT(pasid_testdev, hot_unplug, 240)
 	}
 }
 
+/* A device with few PASIDs and no permissions: none is given that it cannot send */
+TEST_F_TIMEOUT(pasid_testdev, narrow, 120)
+{
+	struct ptd_test_request req = fill_request(15, DST_IOVA, SIZE);
+	struct ptd_test_info hot;
+	uint32_t pasid, given = 0;
+	int fd, ret;
+
+	ASSERT_TRUE(plug(self->fd, ",pasid-bits=4,pasid-exec=off,pasid-priv=off", &hot));
+	EXPECT_EQ(16, hot.max_pasids);
+	fd = ptd_open(&hot);
+	ASSERT_LE(0, fd);
+	while (!(ret = ptd_pasid_alloc(fd, &hot, &pasid))) {
+		EXPECT_GT(16, pasid);
+		given++;
+	}
+	EXPECT_EQ(-ENOSPC, ret);
+	/* The fixture has most of them */
+	EXPECT_LT(0, given);
+	EXPECT_GE(16 - 2 - NR_PASIDS, given);
+
+	EXPECT_EQ(PTD_ST_WRITE_FAULT, ptd_run(fd, &req));
+	EXPECT_EQ(PTD_ST_BAD_PASID, run_fill(fd, 16, DST_IOVA, SIZE));
+	req.ctrl |= PTD_F_PRIV;
+	EXPECT_EQ(PTD_ST_PRIV_OFF, ptd_run(fd, &req));
+	req.ctrl ^= PTD_F_PRIV | PTD_F_EXEC;
+	EXPECT_EQ(PTD_ST_EXEC_OFF, ptd_run(fd, &req));
+	EXPECT_EQ(0, close(fd));
+	ASSERT_EQ(0, host_request("device_del hot0"));
+	EXPECT_TRUE(wait_until_there(&hot, false));
+}
+
 /* A reset gives no PASIDs back */
 TEST_F_TIMEOUT(pasid_testdev, too_many_pasids, 120)
 {
