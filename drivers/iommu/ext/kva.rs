@@ -140,6 +140,12 @@ impl Addresses<'_> {
         self.kva.trust == Trust::KernelTable
     }
 
+    /// Whether the kernel may put something else at an address that the table gives away.
+    fn changes(&self, addr: usize) -> bool {
+        // SAFETY: The function has no requirements.
+        self.is_fast() && unsafe { bindings::iommu_kva_is_vmalloc(addr) }
+    }
+
     fn add(&self, pages: usize) {
         let now = self.kva.pages.load(Relaxed);
         self.kva.pages.store(now.wrapping_add(pages), Relaxed);
@@ -150,8 +156,7 @@ impl Space for Addresses<'_> {
     type Error = Error;
 
     fn piece(&self, addr: usize, prot: u32) -> Option<Piece> {
-        // SAFETY: The function has no requirements.
-        if self.is_fast() && unsafe { bindings::iommu_kva_is_vmalloc(addr) } {
+        if self.changes(addr) {
             return None;
         }
         let mut phys = 0;
@@ -374,6 +379,9 @@ pub unsafe extern "C" fn iommu_unmap_kva(
         let space = Addresses { domain, kva };
         let pages = Pages::new(addr, size, kva.trust == Trust::WholePages)?;
 
+        if space.changes(addr) {
+            return Err(EINVAL);
+        }
         let mut chunks = kva.chunks.lock();
         logic::unmap(&space, &mut *chunks, pages)?;
         chunks.forget(pages);
