@@ -16,6 +16,7 @@
 #include <linux/mutex.h>
 #include <linux/pci.h>
 #include <linux/scatterlist.h>
+#include <linux/set_memory.h>
 #include <linux/slab.h>
 #include <linux/vmalloc.h>
 
@@ -25,7 +26,8 @@ struct pasid_buf {
 	void *cpu;			/* NULL: this index is free */
 	u32 kind;
 	u32 size;
-	struct page **pages;		/* of what is spread */
+	struct page **pages;		/* of what vmap() made */
+	bool hidden;			/* the first page, from the direct map */
 	struct pci_dev *pdev;		/* mapped for it, else NULL */
 	struct sg_table sgt;		/* mapped so if it has entries */
 	dma_addr_t addr;
@@ -55,27 +57,24 @@ static DEFINE_MUTEX(pasid_lock);
 
 /*
  * Pages that are no neighbours: every other page of a block that is split, or
- * whatever there is
+ * whatever there is. Returns how many there are.
  */
-static int pasid_spread(struct pasid_buf *buf)
+static unsigned int pasid_spread(struct page **pages, unsigned int nr)
 {
-	unsigned int nr = buf->size >> PAGE_SHIFT, i, j;
 	struct page *page, *spare = NULL;
+	unsigned int i;
 
-	buf->pages = kvcalloc(nr, sizeof(*buf->pages), GFP_KERNEL);
-	if (!buf->pages)
-		return -ENOMEM;
 	for (i = 0; i < nr;) {
 		page = alloc_page(GFP_KERNEL | __GFP_ZERO);
 		if (!page)
 			break;
-		if (i && page_to_pfn(page) == page_to_pfn(buf->pages[i - 1]) + 1) {
+		if (i && page_to_pfn(page) == page_to_pfn(pages[i - 1]) + 1) {
 			/* Keep it until the next one is found */
 			set_page_private(page, (unsigned long)spare);
 			spare = page;
 			continue;
 		}
-		buf->pages[i++] = page;
+		pages[i++] = page;
 	}
 	while (spare) {
 		page = spare;
@@ -83,14 +82,44 @@ static int pasid_spread(struct pasid_buf *buf)
 		set_page_private(page, 0);
 		__free_page(page);
 	}
-	if (i == nr)
-		buf->cpu = vmap(buf->pages, nr, VM_MAP, PAGE_KERNEL);
-	if (buf->cpu)
+	return i;
+}
+
+/* Pages that are neighbours */
+static unsigned int pasid_contiguous(struct page **pages, unsigned int nr)
+{
+	void *cpu = alloc_pages_exact(nr * PAGE_SIZE, GFP_KERNEL | __GFP_ZERO | __GFP_NOWARN);
+	unsigned int i;
+
+	if (!cpu)
 		return 0;
-	for (j = 0; j < i; j++)
-		__free_page(buf->pages[j]);
-	kvfree(buf->pages);
-	return -ENOMEM;
+	for (i = 0; i < nr; i++)
+		pages[i] = virt_to_page(cpu + i * PAGE_SIZE);
+	return nr;
+}
+
+static void pasid_free_pages(struct page **pages, unsigned int nr)
+{
+	while (nr--)
+		__free_page(pages[nr]);
+	kvfree(pages);
+}
+
+static void pasid_vmap(struct pasid_buf *buf)
+{
+	unsigned int nr = buf->size >> PAGE_SHIFT, got;
+
+	buf->pages = kvcalloc(nr, sizeof(*buf->pages), GFP_KERNEL);
+	if (!buf->pages)
+		return;
+	if (buf->kind == DMA_PASID_TEST_SPREAD)
+		got = pasid_spread(buf->pages, nr);
+	else
+		got = pasid_contiguous(buf->pages, nr);
+	if (got == nr)
+		buf->cpu = vmap(buf->pages, nr, VM_MAP, PAGE_KERNEL);
+	if (!buf->cpu)
+		pasid_free_pages(buf->pages, got);
 }
 
 static int pasid_buf_alloc(struct pasid_file *file, struct dma_pasid_test_buf *args)
@@ -116,7 +145,8 @@ static int pasid_buf_alloc(struct pasid_file *file, struct dma_pasid_test_buf *a
 		buf->cpu = vzalloc(buf->size);
 		break;
 	case DMA_PASID_TEST_SPREAD:
-		pasid_spread(buf);
+	case DMA_PASID_TEST_VMAP:
+		pasid_vmap(buf);
 		break;
 	default:
 		return -EINVAL;
@@ -140,22 +170,32 @@ static struct pasid_buf *pasid_buf(struct pasid_file *file, u32 index)
 
 static int pasid_buf_free(struct pasid_buf *buf)
 {
-	unsigned int i;
-
 	if (buf->pdev)
 		return -EBUSY;
+	if (buf->hidden)
+		clear_mce_nospec(PHYS_PFN(virt_to_phys(buf->cpu)));
 	if (buf->kind == DMA_PASID_TEST_PAGES) {
 		free_pages_exact(buf->cpu, buf->size);
 	} else if (buf->kind == DMA_PASID_TEST_VMALLOC) {
 		vfree(buf->cpu);
 	} else {
 		vunmap(buf->cpu);
-		for (i = 0; i < buf->size >> PAGE_SHIFT; i++)
-			__free_page(buf->pages[i]);
-		kvfree(buf->pages);
+		pasid_free_pages(buf->pages, buf->size >> PAGE_SHIFT);
 	}
 	buf->cpu = NULL;
 	return 0;
+}
+
+/* The one exported function that takes from the kernel what it could access */
+static int pasid_buf_hide(struct pasid_buf *buf)
+{
+	int ret;
+
+	if (buf->pdev || buf->hidden || buf->kind != DMA_PASID_TEST_PAGES)
+		return -EINVAL;
+	ret = set_mce_nospec(PHYS_PFN(virt_to_phys(buf->cpu)));
+	buf->hidden = !ret;
+	return ret;
 }
 
 static int pasid_buf_copy(struct pasid_buf *buf, const struct dma_pasid_test_copy *args)
@@ -163,7 +203,7 @@ static int pasid_buf_copy(struct pasid_buf *buf, const struct dma_pasid_test_cop
 	void __user *data = u64_to_user_ptr(args->data);
 	unsigned long left;
 
-	if (args->offset > buf->size || args->len > buf->size - args->offset)
+	if (buf->hidden || args->offset > buf->size || args->len > buf->size - args->offset)
 		return -EINVAL;
 	if (args->write)
 		left = copy_from_user(buf->cpu + args->offset, data, args->len);
@@ -203,7 +243,7 @@ static int pasid_dma_map(struct pci_dev *pdev, struct pasid_buf *buf,
 {
 	int ret = 0;
 
-	if (buf->pdev)
+	if (buf->pdev || buf->hidden)
 		return -EBUSY;
 	if (args->sg) {
 		ret = pasid_map_sg(pdev, buf);
@@ -368,6 +408,14 @@ static void *pasid_special(u32 special, void *stack)
 	}
 }
 
+/* One more address of a page */
+static void *pasid_vmap_again(const void *cpu, pgprot_t prot)
+{
+	struct page *page = virt_to_page(pasid_alias(cpu));
+
+	return vmap(&page, 1, VM_MAP, prot);
+}
+
 static int pasid_map_once(struct iommu_domain *domain, void *cpu, u32 prot)
 {
 	int ret = iommu_map_kva(domain, cpu, 16, prot);
@@ -381,7 +429,7 @@ static int pasid_map_special(struct pasid_use *use, struct dma_pasid_test_specia
 {
 	struct iommu_domain *domain = use->domain;
 	char on_stack[16] = {};
-	void *cpu, *made = NULL;
+	void *cpu, *made = NULL, *again = NULL;
 
 	cpu = pasid_special(args->special, on_stack);
 	switch (args->special) {
@@ -391,6 +439,14 @@ static int pasid_map_special(struct pasid_use *use, struct dma_pasid_test_specia
 	case DMA_PASID_TEST_GUARD:
 		made = vmalloc(PAGE_SIZE);
 		cpu = made + PAGE_SIZE;
+		break;
+	case DMA_PASID_TEST_TEXT_VMAP:
+		again = pasid_vmap_again(vmalloc_noprof, PAGE_KERNEL);
+		cpu = again;
+		break;
+	case DMA_PASID_TEST_READ_ONLY_VMAP:
+		again = pasid_vmap_again(moduledata, PAGE_KERNEL_RO);
+		cpu = again;
 		break;
 	case DMA_PASID_TEST_OTHER_DOMAIN:
 	case DMA_PASID_TEST_NO_DOMAIN:
@@ -406,6 +462,7 @@ static int pasid_map_special(struct pasid_use *use, struct dma_pasid_test_specia
 	args->error = pasid_map_once(domain, cpu, args->prot);
 	if (args->special == DMA_PASID_TEST_IOREMAP)
 		pci_iounmap(use->pdev, (void __iomem __force *)cpu);
+	vunmap(again);
 	vfree(made);
 	return 0;
 }
@@ -514,6 +571,8 @@ static int pasid_buf_ioctl(struct pasid_file *file, unsigned int cmd, union pasi
 		return pasid_buf_free(buf);
 	case DMA_PASID_TEST_BUF_COPY:
 		return pasid_buf_copy(buf, &args->copy);
+	case DMA_PASID_TEST_HIDE:
+		return pasid_buf_hide(buf);
 	default:
 		pasid_dma_unmap(buf);
 		return 0;
@@ -536,6 +595,7 @@ static long pasid_ioctl(void *state, unsigned int cmd, void __user *arg)
 	case DMA_PASID_TEST_BUF_COPY:
 	case DMA_PASID_TEST_DMA_UNMAP:
 	case DMA_PASID_TEST_PURGE:
+	case DMA_PASID_TEST_HIDE:
 		ret = pasid_buf_ioctl(state, cmd, &args);
 		break;
 	default:

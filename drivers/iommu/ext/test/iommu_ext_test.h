@@ -644,6 +644,7 @@ enum dma_pasid_test_kind {
 	DMA_PASID_TEST_PAGES,	/* contiguous, at most 4 MiB */
 	DMA_PASID_TEST_VMALLOC,	/* by vmalloc() */
 	DMA_PASID_TEST_SPREAD,	/* at one address pages no two of which are contiguous */
+	DMA_PASID_TEST_VMAP,	/* contiguous, at an address in vmalloc space */
 };
 
 /**
@@ -709,6 +710,8 @@ enum dma_pasid_test_special {
 	DMA_PASID_TEST_MODULE_RODATA,
 	DMA_PASID_TEST_MODULE_RODATA_ALIAS,
 	DMA_PASID_TEST_MODULE_DATA,
+	DMA_PASID_TEST_TEXT_VMAP,	/* the kernel's, where it could be written */
+	DMA_PASID_TEST_READ_ONLY_VMAP,	/* memory, where it cannot be written */
 	DMA_PASID_TEST_STACK,		/* the caller's */
 	DMA_PASID_TEST_IOREMAP,		/* registers of the device */
 	DMA_PASID_TEST_GUARD,		/* what follows a vmalloc() area */
@@ -767,5 +770,7 @@ struct dma_pasid_test_dma {
 #define DMA_PASID_TEST_DMA_UNMAP _IOW(IOMMU_EXT_TEST_DMA_PASID, 10, __u32) /* the buffer */
 /* What vmalloc() has freed is not mapped any more, and flushed */
 #define DMA_PASID_TEST_PURGE	_IO(IOMMU_EXT_TEST_DMA_PASID, 11)
+/* The first page of the buffer, not mapped, goes from the direct map until it is freed */
+#define DMA_PASID_TEST_HIDE	_IOW(IOMMU_EXT_TEST_DMA_PASID, 12, __u32) /* the buffer */
 
 #endif /* _IOMMU_EXT_TEST_H */

@@ -8,6 +8,8 @@
 #include "dma_pasid_util.h"
 #include "../kselftest_harness.h"
 
+#include <sys/mman.h>
+
 #define SIZE	(16 * PAGE)
 
 FIXTURE(fast)
@@ -15,19 +17,11 @@ FIXTURE(fast)
 	int fd;
 	int pasid;
 	struct ptd_test_info info;
+	struct ptd_test_info other;	/* of another group */
 	struct ptd_test_info untrusted;
 	struct kbuf src;
 	struct kbuf dst;
 };
-
-/* The port that firmware says is external-facing is that at slot 0x10 */
-static bool is_external(const struct ptd_test_info *info)
-{
-	char path[PATH_MAX], real[PATH_MAX];
-
-	snprintf(path, sizeof(path), "/sys/bus/pci/devices/%s", pci_name(info).text);
-	return realpath(path, real) && strstr(real, ":00:10.0/");
-}
 
 FIXTURE_SETUP(fast)
 {
@@ -38,12 +32,15 @@ FIXTURE_SETUP(fast)
 		if (is_external(&infos[i])) {
 			self->untrusted = infos[i];
 			found |= 1;
-		} else {
+		} else if (!(found & 2)) {
 			self->info = infos[i];
 			found |= 2;
+		} else {
+			self->other = infos[i];
+			found |= 4;
 		}
 	}
-	ASSERT_EQ(3, found);
+	ASSERT_EQ(7, found);
 	self->fd = ptd_open(&self->info);
 	ASSERT_LE(0, self->fd);
 	ASSERT_EQ(0, kbuf_alloc(self->fd, DMA_PASID_TEST_PAGES, SIZE, &self->src));
@@ -58,21 +55,14 @@ FIXTURE_TEARDOWN(fast)
 	EXPECT_EQ(0, close(self->fd));
 }
 
-/* As the kernel does it: in privileged mode */
-static int privileged(int fd, struct ptd_test_request req)
-{
-	req.ctrl |= PTD_F_PRIV;
-	return ptd_run(fd, &req);
-}
-
 static int priv_copy(struct _test_data_fast *self, uint64_t src, uint64_t dst, uint32_t len)
 {
-	return privileged(self->fd, copy_request(self->pasid, src, dst, len));
+	return run_privileged(self->fd, copy_request(self->pasid, src, dst, len));
 }
 
 static int priv_fill(struct _test_data_fast *self, uint64_t dst, uint32_t len)
 {
-	return privileged(self->fd, fill_request(self->pasid, dst, len));
+	return run_privileged(self->fd, fill_request(self->pasid, dst, len));
 }
 
 /* Nothing was mapped, and it works */
@@ -123,6 +113,7 @@ TEST_F(fast, counted)
 
 	ASSERT_EQ(0, kbuf_alloc(self->fd, DMA_PASID_TEST_VMALLOC, SIZE, &vmalloc));
 	EXPECT_EQ(-EINVAL, map_kva(self->fd, &self->info, vmalloc.addr, SIZE, PROT_R));
+	EXPECT_EQ(-EINVAL, unmap_kva(self->fd, &self->info, vmalloc.addr, SIZE));
 	EXPECT_EQ(-EINVAL, map_kva(self->fd, &self->info, 0, SIZE, PROT_R));
 	EXPECT_EQ(-EINVAL, map_special(self->fd, &self->info, DMA_PASID_TEST_TEXT, PROT_RW));
 	EXPECT_EQ(-EINVAL, map_special(self->fd, &self->info, DMA_PASID_TEST_STACK, PROT_R));
@@ -158,6 +149,108 @@ TEST_F(fast, freed_addresses)
 	}
 }
 
+/* A page that the kernel loses in the direct map, the device loses as well */
+TEST_F(fast, hidden_page)
+{
+	struct kbuf buf;
+
+	ASSERT_EQ(0, kbuf_alloc(self->fd, DMA_PASID_TEST_PAGES, PAGE, &buf));
+	EXPECT_EQ(PTD_ST_OK, priv_fill(self, buf.addr, PAGE));
+	EXPECT_EQ(PTD_ST_OK, priv_copy(self, buf.addr, self->dst.addr, PAGE));
+	ASSERT_EQ(0, test_ioctl(self->fd, DMA_PASID_TEST_HIDE, &buf.index));
+	EXPECT_EQ(PTD_ST_WRITE_FAULT, priv_fill(self, buf.addr, 8));
+	EXPECT_EQ(PTD_ST_READ_FAULT, priv_copy(self, buf.addr, self->dst.addr, 8));
+	EXPECT_EQ(-EINVAL, map_kva(self->fd, &self->info, buf.addr, PAGE, PROT_R));
+	EXPECT_EQ(0, kbuf_free(self->fd, &buf));
+}
+
+/* Each device forgets what the kernel gives up: of other groups, and of the same */
+TEST_F(fast, several_devices)
+{
+	struct ptd_test_info pair[2];
+	struct kbuf vmalloc;
+	int fds[4], i;
+
+	ASSERT_EQ(2, find_devices(false, true, pair, 2));
+	fds[0] = self->fd;
+	fds[1] = ptd_open(&self->other);
+	fds[2] = ptd_open(&pair[0]);
+	fds[3] = ptd_open(&pair[1]);
+	ASSERT_EQ(KERNEL_PASID, enable(fds[1], &self->other, KVA));
+	ASSERT_EQ(KERNEL_PASID, enable(fds[2], &pair[0], KVA));
+	EXPECT_SHOWN(&pair[0], "kva", "pasid 1 mode kva fast count 1 pages 0");
+
+	ASSERT_EQ(0, kbuf_alloc(self->fd, DMA_PASID_TEST_VMALLOC, SIZE, &vmalloc));
+	for (i = 0; i < 4; i++)
+		EXPECT_EQ(PTD_ST_OK, run_privileged(fds[i], fill_request(KERNEL_PASID,
+									 vmalloc.addr, SIZE)));
+	ASSERT_EQ(0, kbuf_free(self->fd, &vmalloc));
+	ASSERT_EQ(0, test_ioctl(self->fd, DMA_PASID_TEST_PURGE));
+	for (i = 0; i < 4; i++)
+		EXPECT_EQ(PTD_ST_WRITE_FAULT,
+			  run_privileged(fds[i], fill_request(KERNEL_PASID, vmalloc.addr, 8)));
+
+	/* One ends, the others go on */
+	EXPECT_EQ(0, disable(fds[1], &self->other, KVA));
+	for (i = 0; i < 4; i++)
+		EXPECT_EQ(i == 1 ? PTD_ST_WRITE_FAULT : PTD_ST_OK,
+			  run_privileged(fds[i], fill_request(KERNEL_PASID, self->dst.addr, 8)));
+	for (i = 1; i < 4; i++)
+		EXPECT_EQ(0, close(fds[i]));
+}
+
+/* A process's PASID has nothing of it, though its page table has the kernel's half */
+TEST_F(fast, beside_sva)
+{
+	uint32_t sva;
+	void *user;
+
+	user = mmap(NULL, PAGE, PROT_READ | PROT_WRITE,
+		    MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
+	ASSERT_NE(MAP_FAILED, user);
+	ASSERT_EQ(0, mlock(user, PAGE));
+	ASSERT_EQ(0, test_ioctl(self->fd, PTD_TEST_SVA_BIND, &sva));
+	EXPECT_LT(KERNEL_PASID, sva);
+	EXPECT_EQ(PTD_ST_OK, run_fill(self->fd, sva, (uintptr_t)user, PAGE));
+	EXPECT_TRUE(faults(self->fd, sva, self->dst.addr));
+	EXPECT_EQ(PTD_ST_WRITE_FAULT,
+		  run_privileged(self->fd, fill_request(sva, self->dst.addr, 8)));
+	EXPECT_EQ(PTD_ST_WRITE_FAULT, priv_fill(self, (uintptr_t)user, 8));
+	EXPECT_EQ(PTD_ST_OK, priv_fill(self, self->dst.addr, 8));
+	ASSERT_EQ(0, test_ioctl(self->fd, PTD_TEST_SVA_UNBIND));
+	munmap(user, PAGE);
+}
+
+/* The PASID is there again after a reset, as it was */
+TEST_F_TIMEOUT(fast, reset, 120)
+{
+	ASSERT_EQ(0, test_ioctl(self->fd, PTD_TEST_RESET));
+	EXPECT_EQ(PTD_ST_OK, priv_copy(self, self->src.addr, self->dst.addr, SIZE));
+	EXPECT_TRUE(kbuf_has_pattern(self->fd, &self->dst, 0, SIZE, 1, 0));
+	EXPECT_TRUE(faults(self->fd, self->pasid, self->src.addr));
+	EXPECT_EQ(0, disable(self->fd, &self->info, KVA));
+	EXPECT_EQ(PTD_ST_WRITE_FAULT, priv_fill(self, self->dst.addr, 8));
+}
+
+/* What cannot send privileged requests has no use for the kernel's page table */
+TEST_F_TIMEOUT(fast, without_privilege, 120)
+{
+	struct ptd_test_info plain;
+	int fd;
+
+	ASSERT_EQ(0, plug("id=plain0,pasid-priv=off", &plain));
+	ASSERT_TRUE(plain.pasid_enabled);
+	fd = ptd_open(&plain);
+	ASSERT_LE(0, fd);
+	ASSERT_EQ(KERNEL_PASID, enable(fd, &plain, KVA));
+	EXPECT_SHOWN(&plain, "kva", "pasid 1 mode kva strict count 1 pages 0");
+	ASSERT_EQ(0, map_kva(fd, &plain, self->dst.addr, SIZE, PROT_RW));
+	EXPECT_EQ(PTD_ST_OK, run_fill(fd, KERNEL_PASID, self->dst.addr, SIZE));
+	EXPECT_TRUE(faults(fd, KERNEL_PASID, self->src.addr));
+	EXPECT_EQ(0, close(fd));
+	EXPECT_EQ(0, unplug("plain0", &plain));
+}
+
 /* Nobody asks who is not trusted */
 TEST_F(fast, untrusted_is_strict)
 {
@@ -168,7 +261,7 @@ TEST_F(fast, untrusted_is_strict)
 	EXPECT_SHOWN(&self->untrusted, "kva", "pasid 1 mode kva strict count 1 pages 0");
 	EXPECT_TRUE(faults(fd, KERNEL_PASID, self->src.addr));
 	EXPECT_EQ(PTD_ST_WRITE_FAULT,
-		  privileged(fd, fill_request(KERNEL_PASID, self->src.addr, 8)));
+		  run_privileged(fd, fill_request(KERNEL_PASID, self->src.addr, 8)));
 	EXPECT_EQ(0, close(fd));
 }
 

@@ -17,15 +17,6 @@ FIXTURE(trust)
 	struct kbuf dst;
 };
 
-/* The port that firmware says is external-facing is that at slot 0x10 */
-static bool is_external(const struct ptd_test_info *info)
-{
-	char path[PATH_MAX], real[PATH_MAX];
-
-	snprintf(path, sizeof(path), "/sys/bus/pci/devices/%s", pci_name(info).text);
-	return realpath(path, real) && strstr(real, ":00:10.0/");
-}
-
 FIXTURE_SETUP(trust)
 {
 	struct ptd_test_info infos[MAX_DEVICES];
@@ -86,10 +77,11 @@ TEST_F(trust, iova_bounced)
 	uint8_t zero[4 * PAGE] = {}, seen[64];
 	uint64_t from, to;
 
-	ASSERT_EQ(KERNEL_PASID, enable(self->fd, &self->info, IOVA));
 	ASSERT_EQ(0, kbuf_copy(self->fd, &self->dst, 0, zero, sizeof(zero), true));
 	ASSERT_EQ(0, dma_map(self->fd, &self->info, &self->src, 100, 5000, false, &from));
 	ASSERT_EQ(0, dma_map(self->fd, &self->info, &self->dst, 300, 5000, false, &to));
+	EXPECT_TRUE(faults(self->fd, KERNEL_PASID, from));
+	ASSERT_EQ(KERNEL_PASID, enable(self->fd, &self->info, IOVA));
 	EXPECT_EQ(PTD_ST_OK, run_copy(self->fd, KERNEL_PASID, from, to, 5000));
 	/* It is in the bounce buffer until it is unmapped */
 	EXPECT_TRUE(kbuf_is_zero(self->fd, &self->dst));
@@ -98,6 +90,10 @@ TEST_F(trust, iova_bounced)
 	ASSERT_EQ(0, kbuf_copy(self->fd, &self->dst, 5300, seen, sizeof(seen), false));
 	EXPECT_EQ(0, memcmp(seen, zero, sizeof(seen)));
 	EXPECT_TRUE(faults(self->fd, KERNEL_PASID, to));
+
+	EXPECT_EQ(PTD_ST_OK, run_read(self->fd, KERNEL_PASID, from, 64));
+	EXPECT_EQ(0, disable(self->fd, &self->info, IOVA));
+	EXPECT_TRUE(faults(self->fd, KERNEL_PASID, from));
 }
 
 TEST_HARNESS_MAIN

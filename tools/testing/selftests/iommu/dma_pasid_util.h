@@ -75,6 +75,15 @@ static inline struct pci_name pci_name(const struct ptd_test_info *info)
 	return name;
 }
 
+/* The port that firmware says is external-facing is that at slot 0x10 */
+static inline bool is_external(const struct ptd_test_info *info)
+{
+	char path[PATH_MAX], real[PATH_MAX];
+
+	snprintf(path, sizeof(path), "/sys/bus/pci/devices/%s", pci_name(info).text);
+	return realpath(path, real) && strstr(real, ":00:10.0/");
+}
+
 static inline int sysfs_write(const struct ptd_test_info *info, const char *file, const char *text)
 {
 	char path[128];
@@ -105,6 +114,51 @@ static inline int rebind(const struct ptd_test_info *info, const char *driver)
 	snprintf(path, sizeof(path), "/sys/bus/pci/drivers/%s/bind", driver);
 	ret = ret ?: write_file(path, pci_name(info).text);
 	return ret ?: sysfs_write(info, "driver_override", "\n");
+}
+
+/* Plug a device in at the free slot, and wait until its driver has it */
+static inline int plug(const char *properties, struct ptd_test_info *plugged)
+{
+	struct ptd_test_info old[MAX_DEVICES], infos[MAX_DEVICES];
+	long long end = now_ms() + 30000;
+	int fd = open_test_device();
+	int nr_old = ptd_list(fd, old, MAX_DEVICES);
+	int i, j, nr, ret = -ETIMEDOUT;
+	char request[128];
+
+	snprintf(request, sizeof(request), "device_add pasid-testdev,bus=hp0,%s", properties);
+	while (host_request(request) && now_ms() < end)
+		usleep(500000);
+	while (ret && now_ms() < end) {
+		nr = ptd_list(fd, infos, MAX_DEVICES);
+		for (i = 0; i < nr; i++) {
+			for (j = 0; j < nr_old && !same_device(&infos[i], &old[j]); j++)
+				;
+			if (j == nr_old) {
+				*plugged = infos[i];
+				ret = 0;
+			}
+		}
+		usleep(20000);
+	}
+	close(fd);
+	return ret;
+}
+
+static inline int unplug(const char *id, const struct ptd_test_info *plugged)
+{
+	long long end = now_ms() + 30000;
+	char request[128];
+	int ret;
+
+	snprintf(request, sizeof(request), "device_del %s", id);
+	ret = host_request(request);
+	while (!ret && sysfs_exists(plugged, "vendor")) {
+		if (now_ms() > end)
+			ret = -ETIMEDOUT;
+		usleep(20000);
+	}
+	return ret;
 }
 
 /* What the kernel's calls answer; an ioctl that fails answers so, too */
@@ -231,14 +285,14 @@ static inline int dma_unmap(int fd, const struct kbuf *buf)
 	return test_ioctl(fd, DMA_PASID_TEST_DMA_UNMAP, &buf->index);
 }
 
-/* Bytes that tell where they belong, different for each seed */
-static inline void make_pattern(uint8_t *data, size_t len, uint32_t seed)
+/* Bytes of a pattern from a place on: they tell where they belong, and differ for each seed */
+static inline void make_pattern(uint8_t *data, uint32_t from, uint32_t len, uint32_t seed)
 {
-	uint32_t x = seed * 2654435761u | 1;
+	uint32_t i, x;
 
-	while (len--) {
-		x = x * 1664525 + 1013904223;
-		*data++ = x >> 24;
+	for (i = 0; i < len; i++) {
+		x = (from + i + 1) * 2654435761u ^ seed * 2246822519u;
+		data[i] = (x ^ x >> 15) * 3266489917u >> 24;
 	}
 }
 
@@ -247,7 +301,7 @@ static inline int kbuf_write_pattern(int fd, const struct kbuf *buf, uint32_t se
 	uint8_t *data = malloc(buf->size);
 	int ret;
 
-	make_pattern(data, buf->size, seed);
+	make_pattern(data, 0, buf->size, seed);
 	ret = kbuf_copy(fd, buf, 0, data, buf->size, true);
 	free(data);
 	return ret;
@@ -257,11 +311,11 @@ static inline int kbuf_write_pattern(int fd, const struct kbuf *buf, uint32_t se
 static inline bool kbuf_has_pattern(int fd, const struct kbuf *buf, uint32_t offset, uint32_t len,
 				    uint32_t seed, uint32_t from)
 {
-	uint8_t *data = malloc(len), *expected = malloc(from + len);
+	uint8_t *data = malloc(len), *expected = malloc(len);
 	bool same;
 
-	make_pattern(expected, from + len, seed);
-	same = !kbuf_copy(fd, buf, offset, data, len, false) && !memcmp(data, expected + from, len);
+	make_pattern(expected, from, len, seed);
+	same = !kbuf_copy(fd, buf, offset, data, len, false) && !memcmp(data, expected, len);
 	free(data);
 	free(expected);
 	return same;
@@ -321,6 +375,13 @@ static inline bool faults(int fd, int pasid, uint64_t addr)
 	return ptd_run(fd, &read) == PTD_ST_READ_FAULT && !read.moved &&
 	       read.fault_addr == addr &&
 	       ptd_run(fd, &fill) == PTD_ST_WRITE_FAULT && !fill.moved && fill.fault_addr == addr;
+}
+
+/* As the kernel accesses memory: in privileged mode */
+static inline int run_privileged(int fd, struct ptd_test_request req)
+{
+	req.ctrl |= PTD_F_PRIV;
+	return ptd_run(fd, &req);
 }
 
 /* Reads without writing: into the device's own memory */
