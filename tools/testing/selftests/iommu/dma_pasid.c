@@ -9,6 +9,7 @@
 #include "../kselftest_harness.h"
 
 #include <pthread.h>
+#include <sys/mman.h>
 
 #define SIZE	(16 * PAGE)
 
@@ -97,7 +98,7 @@ TEST_F(dma_pasid, iova_coherent)
 	uint32_t src, dst;
 	uint8_t data[SIZE], seen[SIZE];
 
-	make_pattern(data, SIZE, 3);
+	make_pattern(data, 0, SIZE, 3);
 	ASSERT_EQ(0, ptd_buf_alloc(self->fd, SIZE, true, &src, &from));
 	ASSERT_EQ(0, ptd_buf_alloc(self->fd, SIZE, true, &dst, &to));
 	ASSERT_EQ(0, ptd_buf_write(self->fd, src, data, SIZE));
@@ -126,6 +127,7 @@ TEST_F(dma_pasid, iova_single)
 	uint64_t from, to;
 
 	ASSERT_EQ(0, dma_map(self->fd, &self->info, &self->src, 0, SIZE, false, &from));
+	EXPECT_TRUE(faults(self->fd, KERNEL_PASID, from));
 	ASSERT_EQ(KERNEL_PASID, enable(self->fd, &self->info, IOVA));
 	ASSERT_EQ(0, dma_map(self->fd, &self->info, &self->dst, 0, SIZE, false, &to));
 	EXPECT_TRUE(moves(self, KERNEL_PASID, from, to));
@@ -162,14 +164,66 @@ TEST_F(dma_pasid, iova_sg)
 
 	ASSERT_EQ(0, kbuf_alloc(self->fd, DMA_PASID_TEST_SPREAD, SIZE, &spread));
 	ASSERT_EQ(0, kbuf_write_pattern(self->fd, &spread, 1));
-	ASSERT_EQ(KERNEL_PASID, enable(self->fd, &self->info, IOVA));
 	ASSERT_EQ(0, dma_map(self->fd, &self->info, &spread, 0, 0, true, &from));
+	EXPECT_TRUE(faults(self->fd, KERNEL_PASID, from));
+	ASSERT_EQ(KERNEL_PASID, enable(self->fd, &self->info, IOVA));
 	ASSERT_EQ(0, dma_map(self->fd, &self->info, &self->dst, 0, 0, true, &to));
 	EXPECT_TRUE(moves(self, KERNEL_PASID, from, to));
 
 	ASSERT_EQ(0, dma_unmap(self->fd, &spread));
 	wait_for_flush();
 	EXPECT_TRUE(faults(self->fd, KERNEL_PASID, from));
+	EXPECT_TRUE(faults(self->fd, KERNEL_PASID, from + SIZE - 64));
+	EXPECT_EQ(0, disable(self->fd, &self->info, IOVA));
+	EXPECT_TRUE(faults(self->fd, KERNEL_PASID, to));
+}
+
+/*
+ * Nobody takes away the default domain under the PASID. That its flushes become
+ * lazy does not change it, and holds for the PASID as well.
+ */
+TEST_F_TIMEOUT(dma_pasid, default_domain, 120)
+{
+	uint64_t from, to;
+
+	ASSERT_EQ(KERNEL_PASID, enable(self->fd, &self->info, IOVA));
+	ASSERT_EQ(0, dma_map(self->fd, &self->info, &self->src, 0, SIZE, false, &from));
+	ASSERT_EQ(0, dma_map(self->fd, &self->info, &self->dst, 0, SIZE, false, &to));
+	EXPECT_EQ(-EPERM, sysfs_write(&self->info, "iommu_group/type", "identity"));
+	EXPECT_EQ(-EPERM, sysfs_write(&self->info, "iommu_group/type", "auto"));
+	EXPECT_EQ(in_profile("lazy") ? -EPERM : 0,
+		  sysfs_write(&self->info, "iommu_group/type", "DMA-FQ"));
+	EXPECT_TRUE(moves(self, KERNEL_PASID, from, to));
+	ASSERT_EQ(0, dma_unmap(self->fd, &self->src));
+	usleep(500000);
+	EXPECT_TRUE(faults(self->fd, KERNEL_PASID, from));
+	EXPECT_EQ(PTD_ST_OK, run_fill(self->fd, KERNEL_PASID, to, SIZE));
+
+	/* Another one is as good */
+	close(self->fd);
+	ASSERT_EQ(0, rebind(&self->info, NULL));
+	EXPECT_EQ(0, sysfs_write(&self->info, "iommu_group/type", "identity"));
+	ASSERT_EQ(0, rebind(&self->info, "pasid_testdev"));
+	self->fd = ptd_open(&self->info);
+	ASSERT_LE(0, self->fd);
+	ASSERT_EQ(0, kbuf_alloc(self->fd, DMA_PASID_TEST_PAGES, SIZE, &self->src));
+	ASSERT_EQ(0, kbuf_alloc(self->fd, DMA_PASID_TEST_PAGES, SIZE, &self->dst));
+	ASSERT_EQ(0, kbuf_write_pattern(self->fd, &self->src, 1));
+	ASSERT_EQ(0, dma_map(self->fd, &self->info, &self->src, 0, SIZE, false, &from));
+	EXPECT_EQ(self->src.phys, from);
+	ASSERT_EQ(0, dma_map(self->fd, &self->info, &self->dst, 0, SIZE, false, &to));
+	EXPECT_TRUE(faults(self->fd, KERNEL_PASID, from));
+	ASSERT_EQ(KERNEL_PASID, enable(self->fd, &self->info, IOVA));
+	EXPECT_TRUE(moves(self, KERNEL_PASID, from, to));
+	EXPECT_EQ(0, disable(self->fd, &self->info, IOVA));
+	EXPECT_TRUE(faults(self->fd, KERNEL_PASID, from));
+
+	close(self->fd);
+	ASSERT_EQ(0, rebind(&self->info, NULL));
+	EXPECT_EQ(0, sysfs_write(&self->info, "iommu_group/type", "auto"));
+	ASSERT_EQ(0, rebind(&self->info, "pasid_testdev"));
+	self->fd = ptd_open(&self->info);
+	ASSERT_LE(0, self->fd);
 }
 
 static void kva_moves(struct __test_metadata *_metadata, struct _test_data_dma_pasid *self,
@@ -308,6 +362,45 @@ TEST_F(dma_pasid, modes_side_by_side)
 		EXPECT_TRUE(moves(self, kva, self->src.addr, self->dst.addr));
 }
 
+/* A process's PASID beside those of the kernel: neither has what the other has */
+TEST_F(dma_pasid, beside_sva)
+{
+	uint32_t sva;
+	void *user;
+	int kva;
+
+	user = mmap(NULL, PAGE, PROT_READ | PROT_WRITE,
+		    MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
+	ASSERT_NE(MAP_FAILED, user);
+	ASSERT_EQ(0, mlock(user, PAGE));
+	ASSERT_EQ(KERNEL_PASID, enable(self->fd, &self->info, IOVA));
+	kva = enable(self->fd, &self->info, KVA);
+	ASSERT_LT(KERNEL_PASID, kva);
+	/* SVA is for devices with ATS */
+	if (!in_profile("ats")) {
+		EXPECT_GT(0, test_ioctl(self->fd, PTD_TEST_SVA_BIND, &sva));
+		return;
+	}
+
+	ASSERT_EQ(0, test_ioctl(self->fd, PTD_TEST_SVA_BIND, &sva));
+	EXPECT_LT(KERNEL_PASID, sva);
+	EXPECT_NE(kva, sva);
+	ASSERT_EQ(0, map_kva(self->fd, &self->info, self->dst.addr, SIZE, PROT_RW));
+	EXPECT_EQ(PTD_ST_OK, run_fill(self->fd, sva, (uintptr_t)user, PAGE));
+	EXPECT_EQ(PTD_ST_OK, run_fill(self->fd, kva, self->dst.addr, SIZE));
+	EXPECT_TRUE(faults(self->fd, sva, self->dst.addr));
+	EXPECT_TRUE(faults(self->fd, kva, (uintptr_t)user));
+	EXPECT_TRUE(faults(self->fd, KERNEL_PASID, (uintptr_t)user));
+
+	EXPECT_EQ(0, disable(self->fd, &self->info, KVA));
+	EXPECT_EQ(0, disable(self->fd, &self->info, IOVA));
+	EXPECT_EQ(PTD_ST_OK, run_fill(self->fd, sva, (uintptr_t)user, PAGE));
+	ASSERT_EQ(KERNEL_PASID, enable(self->fd, &self->info, KVA));
+	ASSERT_EQ(0, test_ioctl(self->fd, PTD_TEST_SVA_UNBIND));
+	EXPECT_TRUE(faults(self->fd, sva, (uintptr_t)user));
+	munmap(user, PAGE);
+}
+
 /* Errors, in the order of the checks */
 
 TEST_F(dma_pasid, bad_arguments)
@@ -324,15 +417,47 @@ TEST_F(dma_pasid, bad_arguments)
 	EXPECT_SHOWN(&self->info, "mode", "");
 }
 
+/* The DMA API works with a device that gets no PASID */
+static void only_dma_api(struct __test_metadata *_metadata, struct _test_data_dma_pasid *self,
+			 const struct ptd_test_info *info)
+{
+	int fd = ptd_open(info), mode;
+	uint64_t from, to;
+
+	ASSERT_LE(0, fd);
+	for (mode = BYPASS; mode < NR_MODES; mode++)
+		EXPECT_EQ(-EOPNOTSUPP, enable(fd, info, mode));
+	EXPECT_EQ(-EINVAL, enable(fd, info, NR_MODES));
+	EXPECT_SHOWN(info, "mode", "");
+
+	ASSERT_EQ(0, dma_map(self->fd, info, &self->src, 0, SIZE, false, &from));
+	ASSERT_EQ(0, dma_map(self->fd, info, &self->dst, 0, SIZE, false, &to));
+	EXPECT_EQ(PTD_ST_OK, run_copy(fd, 0, from, to, SIZE));
+	EXPECT_TRUE(kbuf_has_pattern(self->fd, &self->dst, 0, SIZE, 1, 0));
+	EXPECT_EQ(0, dma_unmap(self->fd, &self->src));
+	EXPECT_EQ(0, dma_unmap(self->fd, &self->dst));
+	EXPECT_EQ(0, close(fd));
+}
+
 TEST_F(dma_pasid, device_without_pasids)
 {
 	struct ptd_test_info none;
-	int mode;
 
 	ASSERT_EQ(1, find_devices(true, false, &none, 1));
-	for (mode = BYPASS; mode < NR_MODES; mode++)
-		EXPECT_EQ(-EOPNOTSUPP, enable(self->fd, &none, mode));
-	EXPECT_EQ(-EINVAL, enable(self->fd, &none, NR_MODES));
+	ASSERT_EQ(0, none.max_pasids);
+	only_dma_api(_metadata, self, &none);
+}
+
+/* It has PASIDs, but they are not enabled: requests might be routed past the IOMMU */
+TEST_F_TIMEOUT(dma_pasid, pasids_not_enabled, 120)
+{
+	struct ptd_test_info stray;
+
+	ASSERT_EQ(0, plug("id=stray0,multifunction=on", &stray));
+	ASSERT_LT(0, stray.max_pasids);
+	ASSERT_FALSE(stray.pasid_enabled);
+	only_dma_api(_metadata, self, &stray);
+	EXPECT_EQ(0, unplug("stray0", &stray));
 }
 
 /* A driver that manages DMA by itself, and has not claimed it, or otherwise */
@@ -366,6 +491,19 @@ TEST_F(dma_pasid, not_the_owner)
 	EXPECT_SHOWN(&self->info, "mode", "");
 	EXPECT_EQ(-EINVAL, disable(self->fd, &self->info, KVA));
 	EXPECT_EQ(0, rebind(&self->info, "pasid_testdev"));
+}
+
+/* That a sibling uses the DMA API is not enough */
+TEST_F(dma_pasid, sibling_without_claim)
+{
+	ASSERT_EQ(0, rebind(&self->pair[1], "iommu_ext_managed"));
+	EXPECT_EQ(-EPERM, enable(self->fd, &self->pair[1], IOVA));
+	ASSERT_EQ(KERNEL_PASID, enable(self->fd, &self->pair[0], IOVA));
+	EXPECT_EQ(-EPERM, enable(self->fd, &self->pair[1], IOVA));
+	EXPECT_SHOWN(&self->pair[0], "iova", "pasid 1 mode iova count 1");
+	EXPECT_SHOWN(&self->pair[1], "iova", "");
+	EXPECT_EQ(0, disable(self->fd, &self->pair[0], IOVA));
+	EXPECT_EQ(0, rebind(&self->pair[1], "pasid_testdev"));
 }
 
 /* A claim that is released is not the last one */
@@ -416,53 +554,34 @@ TEST_F(dma_pasid, in_reset)
 /* A device that has PASIDs 0 to 3 only */
 TEST_F_TIMEOUT(dma_pasid, no_pasid_left, 120)
 {
-	struct ptd_test_info old[MAX_DEVICES], infos[MAX_DEVICES], *small = NULL;
-	int nr_old = find_devices(true, true, old, MAX_DEVICES), nr, i, j, first, second;
 	struct ioasid_test_fill fill = { .min = 2, .max = 3 };
-	long long end = now_ms() + 30000;
+	struct ptd_test_info small;
+	int first, second;
 
-	while (host_request("device_add pasid-testdev,id=small0,bus=hp0,pasid-bits=2")) {
-		ASSERT_GT(end, now_ms());
-		usleep(500000);
-	}
-	while (!small) {
-		ASSERT_GT(end, now_ms());
-		nr = find_devices(true, true, infos, MAX_DEVICES);
-		for (i = 0; i < nr; i++) {
-			for (j = 0; j < nr_old; j++)
-				if (same_device(&infos[i], &old[j]))
-					break;
-			if (j == nr_old)
-				small = &infos[i];
-		}
-		usleep(20000);
-	}
-	ASSERT_EQ(4, small->max_pasids);
+	ASSERT_EQ(0, plug("id=small0,pasid-bits=2", &small));
+	ASSERT_TRUE(small.pasid_enabled);
+	ASSERT_EQ(4, small.max_pasids);
 
 	ASSERT_EQ(0, test_ioctl(self->fd, IOASID_TEST_FILL, &fill));
 	ASSERT_EQ(2, fill.count);
-	EXPECT_EQ(KERNEL_PASID, enable(self->fd, small, IOVA));
-	EXPECT_EQ(-ENOSPC, enable(self->fd, small, BYPASS));
-	EXPECT_EQ(-ENOSPC, enable(self->fd, small, KVA));
-	EXPECT_EQ(KERNEL_PASID, enable(self->fd, small, IOVA));
+	EXPECT_EQ(KERNEL_PASID, enable(self->fd, &small, IOVA));
+	EXPECT_EQ(-ENOSPC, enable(self->fd, &small, BYPASS));
+	EXPECT_EQ(-ENOSPC, enable(self->fd, &small, KVA));
+	EXPECT_EQ(KERNEL_PASID, enable(self->fd, &small, IOVA));
 
 	ASSERT_EQ(0, test_ioctl(self->fd, IOASID_TEST_DRAIN));
-	first = enable(self->fd, small, BYPASS);
-	second = enable(self->fd, small, KVA);
+	first = enable(self->fd, &small, BYPASS);
+	second = enable(self->fd, &small, KVA);
 	EXPECT_EQ(5, first + second);
 	EXPECT_LE(2, first);
 	EXPECT_LE(2, second);
 
 	/* They are given back */
-	EXPECT_EQ(0, disable(self->fd, small, BYPASS));
-	EXPECT_EQ(0, disable(self->fd, small, KVA));
+	EXPECT_EQ(0, disable(self->fd, &small, BYPASS));
+	EXPECT_EQ(0, disable(self->fd, &small, KVA));
 	ASSERT_EQ(0, test_ioctl(self->fd, IOASID_TEST_FILL, &fill));
 	EXPECT_EQ(2, fill.count);
-	EXPECT_EQ(0, host_request("device_del small0"));
-	while (sysfs_exists(small, "vendor")) {
-		ASSERT_GT(end, now_ms());
-		usleep(20000);
-	}
+	EXPECT_EQ(0, unplug("small0", &small));
 }
 
 /* PASID 1 is in use by somebody who does not ask */
@@ -632,18 +751,28 @@ TEST_F_TIMEOUT(dma_pasid, reset, 120)
 {
 	int bypass = enable(self->fd, &self->info, BYPASS);
 	int iova = enable(self->fd, &self->info, IOVA);
+	int kva = enable(self->fd, &self->info, KVA);
 	uint64_t from, to;
 
 	ASSERT_EQ(KERNEL_PASID, bypass);
 	ASSERT_LT(KERNEL_PASID, iova);
+	ASSERT_LT(KERNEL_PASID, kva);
+	if (kva_works()) {
+		ASSERT_EQ(0, map_kva(self->fd, &self->info, self->src.addr, SIZE, PROT_R));
+		ASSERT_EQ(0, map_kva(self->fd, &self->info, self->dst.addr, SIZE, PROT_RW));
+	}
 	ASSERT_EQ(0, dma_map(self->fd, &self->info, &self->src, 0, SIZE, false, &from));
 	ASSERT_EQ(0, dma_map(self->fd, &self->info, &self->dst, 0, SIZE, false, &to));
 	ASSERT_EQ(0, start_work(self->fd, iova, to));
 	ASSERT_EQ(0, test_ioctl(self->fd, PTD_TEST_RESET));
 	EXPECT_TRUE(moves(self, bypass, self->src.phys, self->dst.phys));
 	EXPECT_TRUE(moves(self, iova, from, to));
+	if (kva_works())
+		EXPECT_TRUE(moves(self, kva, self->src.addr, self->dst.addr));
 	EXPECT_EQ(0, disable(self->fd, &self->info, BYPASS));
+	EXPECT_EQ(0, disable(self->fd, &self->info, KVA));
 	EXPECT_TRUE(faults(self->fd, bypass, self->src.phys));
+	EXPECT_TRUE(faults(self->fd, kva, self->src.addr));
 }
 
 /* The log */
