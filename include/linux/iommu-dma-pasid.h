@@ -97,9 +97,9 @@ struct iommu_domain *iommu_dma_pasid_domain(struct device *dev,
  *
  * Return: 0; -EINVAL for what is no such buffer, is on the caller's stack, may
  * not be written by anybody, or is not made of whole pages although the device
- * is not trusted; -EBUSY if a page is mapped with less permission; -ERANGE if
- * the IOMMU's page table cannot express the address; -ENOMEM. Nothing is mapped
- * then that was not before.
+ * is not trusted; -EBUSY if a page is mapped with less permission; -EOVERFLOW if
+ * it is mapped too often; -ERANGE if the IOMMU's page table cannot express the
+ * address; -ENOMEM. Nothing is mapped then that was not before.
  */
 int iommu_map_kva(struct iommu_domain *domain, void *cpu_addr, size_t size,
 		  int prot);
