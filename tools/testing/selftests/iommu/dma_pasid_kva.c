@@ -501,13 +501,27 @@ TEST_F_TIMEOUT(kva, every_allocation_fails, 240)
 	EXPECT_TRUE(readable(self, buf.addr + 511 * PAGE));
 }
 
+/* How many IDs there are in the whole system */
+static int nr_ids(void)
+{
+	FILE *file = fopen("/sys/kernel/debug/iommu/ext/ioasid", "r");
+	int nr = -1;
+
+	if (file && fscanf(file, "# %d allocated", &nr) != 1)
+		nr = -1;
+	if (file)
+		fclose(file);
+	return nr;
+}
+
 TEST_F_TIMEOUT(kva, every_allocation_of_enabling_fails, 240)
 {
+	static const char * const names[NR_MODES] = { "bypass", "iova", "kva" };
 	struct ptd_test_info info;
 	struct ptd_test_info two[2];
 	unsigned int nth, mode, failed = 0;
 	int fail_nth = open_fail_nth();
-	int ret, left = 0;
+	int ret, ids, left = 0;
 
 	ASSERT_LE(0, fail_nth);
 	ASSERT_EQ(0, inject_everywhere());
@@ -515,6 +529,8 @@ TEST_F_TIMEOUT(kva, every_allocation_of_enabling_fails, 240)
 	info = two[1];
 	/* The first has the kernel's PASID, the others ask for one */
 	for (mode = 0; mode < NR_MODES; mode++) {
+		ids = nr_ids();
+		ASSERT_LE(0, ids);
 		for (nth = 1; nth < 200; nth++) {
 			struct dma_pasid_test_mode args = { .dev = dev_of(&info), .mode = mode };
 
@@ -530,6 +546,8 @@ TEST_F_TIMEOUT(kva, every_allocation_of_enabling_fails, 240)
 			}
 			/* A PASID that cannot be had is one that is not there */
 			EXPECT_TRUE(ret == -ENOMEM || ret == -ENOSPC) TH_LOG("%d", ret);
+			EXPECT_EQ(ids, nr_ids());
+			EXPECT_SHOWN(&info, names[mode], "");
 			failed++;
 		}
 		ASSERT_LT(0, ret);
