@@ -7,14 +7,17 @@
  * Lock order: device_lock, which keeps the driver bound; pasid_lock; those of
  * the IOMMU core.
  */
+#include <linux/delay.h>
 #include <linux/dma-mapping.h>
 #include <linux/hex.h>
 #include <linux/iommu-dma-pasid.h>
 #include <linux/iommu.h>
+#include <linux/kthread.h>
 #include <linux/list.h>
 #include <linux/mm.h>
 #include <linux/mutex.h>
 #include <linux/pci.h>
+#include <linux/random.h>
 #include <linux/scatterlist.h>
 #include <linux/set_memory.h>
 #include <linux/slab.h>
@@ -467,6 +470,74 @@ static int pasid_map_special(struct pasid_use *use, struct dma_pasid_test_specia
 	return 0;
 }
 
+/* Threads that do everything at once, without a lock of ours between them */
+
+struct pasid_stress {
+	struct pasid_use *use;
+	struct pasid_buf *buf;
+	atomic_t rounds;
+	atomic_t errors;
+};
+
+static int pasid_enable_once(struct device *dev, u32 mode)
+{
+	struct iommu_domain *domain;
+	int pasid = iommu_dma_pasid_enable(dev, &domain, mode);
+
+	return pasid < 0 ? pasid : iommu_dma_pasid_disable(dev, &domain, mode);
+}
+
+static int pasid_stress_fn(void *arg)
+{
+	struct pasid_stress *stress = arg;
+	struct pasid_use *use = stress->use;
+	struct pasid_buf *buf = stress->buf;
+
+	while (!kthread_should_stop()) {
+		u32 offset = get_random_u32_below(buf->size);
+		u32 size = 1 + get_random_u32_below(buf->size - offset);
+		u32 mode = get_random_u32_below(IOMMU_DMA_PASID_KVA + 1);
+		void *cpu = buf->cpu + offset;
+
+		if (iommu_map_kva(use->domain, cpu, size, IOMMU_READ | IOMMU_WRITE)) {
+			atomic_inc(&stress->errors);
+			continue;
+		}
+		if (pasid_enable_once(&use->pdev->dev, mode))
+			atomic_inc(&stress->errors);
+		if (iommu_unmap_kva(use->domain, cpu, size))
+			atomic_inc(&stress->errors);
+		atomic_inc(&stress->rounds);
+	}
+	return 0;
+}
+
+static int pasid_stress(struct pasid_use *use, struct pasid_buf *buf,
+			struct dma_pasid_test_stress *args)
+{
+	struct task_struct *tasks[DMA_PASID_TEST_MAX_THREADS];
+	struct pasid_stress stress = { .use = use, .buf = buf };
+	u32 nr;
+	int ret = 0;
+
+	if (args->threads > DMA_PASID_TEST_MAX_THREADS)
+		return -EINVAL;
+	for (nr = 0; nr < args->threads; nr++) {
+		tasks[nr] = kthread_run(pasid_stress_fn, &stress, "dma_pasid_stress/%u", nr);
+		if (IS_ERR(tasks[nr])) {
+			ret = PTR_ERR(tasks[nr]);
+			break;
+		}
+	}
+	if (!ret)
+		msleep(args->ms);
+	while (nr--)
+		kthread_stop(tasks[nr]);
+	args->rounds = atomic_read(&stress.rounds);
+	args->errors = atomic_read(&stress.errors);
+	return ret;
+}
+
 /* The ioctls */
 
 union pasid_args {
@@ -478,6 +549,7 @@ union pasid_args {
 	struct dma_pasid_test_kva kva;
 	struct dma_pasid_test_special_map special;
 	struct dma_pasid_test_dma dma;
+	struct dma_pasid_test_stress stress;
 };
 
 static int pasid_kva_ioctl(struct pasid_file *file, struct pci_dev *pdev, unsigned int cmd,
@@ -486,6 +558,7 @@ static int pasid_kva_ioctl(struct pasid_file *file, struct pci_dev *pdev, unsign
 	struct pasid_use *use = pasid_find(file, pdev, IOMMU_DMA_PASID_KVA);
 	struct dma_pasid_test_kva *kva = &args->kva;
 	void *cpu = (void *)(unsigned long)kva->addr;
+	struct pasid_buf *buf;
 
 	if (!use || use->gone)
 		return -ENOENT;
@@ -496,6 +569,9 @@ static int pasid_kva_ioctl(struct pasid_file *file, struct pci_dev *pdev, unsign
 	case DMA_PASID_TEST_UNMAP:
 		kva->error = iommu_unmap_kva(use->domain, cpu, kva->size);
 		return 0;
+	case DMA_PASID_TEST_STRESS:
+		buf = pasid_buf(file, args->stress.buf);
+		return buf ? pasid_stress(use, buf, &args->stress) : -ENOENT;
 	default:
 		return pasid_map_special(use, &args->special);
 	}
@@ -524,6 +600,7 @@ static int pasid_device_ioctl(struct pasid_file *file, struct pci_dev *pdev, uns
 	case DMA_PASID_TEST_MAP:
 	case DMA_PASID_TEST_UNMAP:
 	case DMA_PASID_TEST_SPECIAL:
+	case DMA_PASID_TEST_STRESS:
 		return pasid_kva_ioctl(file, pdev, cmd, args);
 	case DMA_PASID_TEST_DMA_MAP:
 		buf = pasid_buf(file, args->dma.buf);

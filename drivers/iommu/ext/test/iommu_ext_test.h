@@ -755,6 +755,27 @@ struct dma_pasid_test_dma {
 	__u64 addr;
 };
 
+#define DMA_PASID_TEST_MAX_THREADS	16
+
+/**
+ * struct dma_pasid_test_stress - kernel threads map and enable all at once
+ * @dev: the device, for which this file enabled IOMMU_DMA_PASID_KVA
+ * @buf: the buffer of which they map and unmap parts
+ * @threads: how many, at most DMA_PASID_TEST_MAX_THREADS
+ * @ms: for how long
+ * @rounds: out: what all of them did, each time mapping and enabling and then the
+ *	    opposite
+ * @errors: out: calls that failed
+ */
+struct dma_pasid_test_stress {
+	struct dma_owner_test_dev dev;
+	__u32 buf;
+	__u32 threads;
+	__u32 ms;
+	__u32 rounds;
+	__u32 errors;
+};
+
 #define DMA_PASID_TEST_ENABLE	_IOWR(IOMMU_EXT_TEST_DMA_PASID, 0, struct dma_pasid_test_mode)
 #define DMA_PASID_TEST_DISABLE	_IOWR(IOMMU_EXT_TEST_DMA_PASID, 1, struct dma_pasid_test_mode)
 /* What the file enabled is not disabled when the driver is unbound */
@@ -772,5 +793,6 @@ struct dma_pasid_test_dma {
 #define DMA_PASID_TEST_PURGE	_IO(IOMMU_EXT_TEST_DMA_PASID, 11)
 /* The first page of the buffer, not mapped, goes from the direct map until it is freed */
 #define DMA_PASID_TEST_HIDE	_IOW(IOMMU_EXT_TEST_DMA_PASID, 12, __u32) /* the buffer */
+#define DMA_PASID_TEST_STRESS	_IOWR(IOMMU_EXT_TEST_DMA_PASID, 13, struct dma_pasid_test_stress)
 
 #endif /* _IOMMU_EXT_TEST_H */

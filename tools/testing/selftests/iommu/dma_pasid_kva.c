@@ -8,6 +8,7 @@
 #include "dma_pasid_util.h"
 #include "../kselftest_harness.h"
 
+#include <pthread.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 
@@ -77,6 +78,19 @@ static int nr_mapped(struct _test_data_kva *self)
 		   "pasid %*d mode kva strict count 1 pages %d", &nr) != 1)
 		return -1;
 	return nr - (int)(MIB / PAGE);
+}
+
+/* How many IDs there are in the whole system */
+static int nr_ids(void)
+{
+	FILE *file = fopen("/sys/kernel/debug/iommu/ext/ioasid", "r");
+	int nr = -1;
+
+	if (file && fscanf(file, "# %d allocated", &nr) != 1)
+		nr = -1;
+	if (file)
+		fclose(file);
+	return nr;
 }
 
 /* The device gets all the bytes, and no byte's neighbour from another page */
@@ -265,6 +279,58 @@ TEST_F(kva, permission)
 	ASSERT_EQ(0, map(self, buf.addr, PAGE, PROT_R));
 	EXPECT_EQ(PTD_ST_WRITE_FAULT, run_fill(self->fd, self->pasid, buf.addr, 8));
 	ASSERT_EQ(0, unmap(self, buf.addr, PAGE));
+}
+
+/* At the same time */
+
+struct steady {
+	struct _test_data_kva *test;
+	bool stop;
+	unsigned int rounds, bad;
+};
+
+/* A device that has nothing to do with what comes and goes */
+static void *steady_fn(void *arg)
+{
+	struct steady *steady = arg;
+	struct _test_data_kva *test = steady->test;
+
+	while (!__atomic_load_n(&steady->stop, __ATOMIC_RELAXED)) {
+		steady->bad += run_fill(test->fd, test->pasid, test->dst.addr, MIB) != PTD_ST_OK;
+		steady->rounds++;
+	}
+	return NULL;
+}
+
+TEST_F_TIMEOUT(kva, all_at_once, 240)
+{
+	struct dma_pasid_test_stress args = {
+		.dev = dev_of(&self->info), .threads = 6, .ms = long_run() ? 60000 : 4000,
+	};
+	struct steady steady = { .test = self };
+	int ids = nr_ids(), i;
+	pthread_t thread;
+	struct kbuf buf;
+
+	/* Three chunks of counts, and no page beside its neighbour */
+	ASSERT_EQ(0, kbuf_alloc(self->fd, DMA_PASID_TEST_SPREAD, 5 * MIB, &buf));
+	args.buf = buf.index;
+	ASSERT_EQ(0, pthread_create(&thread, NULL, steady_fn, &steady));
+	EXPECT_EQ(0, test_ioctl(self->fd, DMA_PASID_TEST_STRESS, &args));
+	__atomic_store_n(&steady.stop, true, __ATOMIC_RELAXED);
+	ASSERT_EQ(0, pthread_join(thread, NULL));
+	EXPECT_LT(0, args.rounds);
+	EXPECT_EQ(0, args.errors);
+	EXPECT_LT(0, steady.rounds);
+	EXPECT_EQ(0, steady.bad);
+
+	/* As if nothing had happened */
+	EXPECT_EQ(ids, nr_ids());
+	EXPECT_EQ(0, nr_mapped(self));
+	EXPECT_SHOWN(&self->info, "bypass", "");
+	EXPECT_SHOWN(&self->info, "iova", "");
+	for (i = 0; i < (int)(buf.size / PAGE); i += 97)
+		EXPECT_TRUE(blocked(self, buf.addr + i * PAGE));
 }
 
 /* What is refused */
@@ -499,19 +565,6 @@ TEST_F_TIMEOUT(kva, every_allocation_fails, 240)
 	EXPECT_EQ(512, nr_mapped(self));
 	EXPECT_TRUE(readable(self, buf.addr));
 	EXPECT_TRUE(readable(self, buf.addr + 511 * PAGE));
-}
-
-/* How many IDs there are in the whole system */
-static int nr_ids(void)
-{
-	FILE *file = fopen("/sys/kernel/debug/iommu/ext/ioasid", "r");
-	int nr = -1;
-
-	if (file && fscanf(file, "# %d allocated", &nr) != 1)
-		nr = -1;
-	if (file)
-		fclose(file);
-	return nr;
 }
 
 TEST_F_TIMEOUT(kva, every_allocation_of_enabling_fails, 240)
