@@ -12,6 +12,7 @@
 
 struct device;
 struct iommu_domain;
+struct iommu_group;
 
 /**
  * enum iommu_dma_pasid_mode - what the addresses of a PASID are
@@ -24,6 +25,22 @@ enum iommu_dma_pasid_mode {
 	IOMMU_DMA_PASID_BYPASS,
 	IOMMU_DMA_PASID_IOVA,
 	IOMMU_DMA_PASID_KVA,
+};
+
+/**
+ * struct iommu_dma_pasid_hold - a mode that was enabled, and may be over
+ * @group: the device's group, with a reference
+ * @dev: the device, which may be gone
+ * @id: tells what was enabled from what the device enables later
+ * @mode: the mode
+ *
+ * Only iommu_dma_pasid_hold() writes it, and nobody else looks inside.
+ */
+struct iommu_dma_pasid_hold {
+	struct iommu_group *group;
+	struct device *dev;
+	u64 id;
+	enum iommu_dma_pasid_mode mode;
 };
 
 #ifdef CONFIG_IOMMU_EXT
@@ -70,21 +87,6 @@ int iommu_dma_pasid_disable(struct device *dev, struct iommu_domain **domain,
 			    enum iommu_dma_pasid_mode mode);
 
 /**
- * iommu_dma_pasid_domain() - what the PASID of a mode is attached to
- * @dev: the device; the caller is the driver that is bound to it
- * @mode: the mode
- *
- * For clean-up that may come after the PASID was given up: a KVA domain that
- * this returns is there until the device disables the mode.
- *
- * Context: may sleep; takes the group's mutex.
- *
- * Return: the domain, NULL if the device has not enabled the mode.
- */
-struct iommu_domain *iommu_dma_pasid_domain(struct device *dev,
-					    enum iommu_dma_pasid_mode mode);
-
-/**
  * iommu_map_kva() - let a device use a buffer at its kernel virtual address
  * @domain: as got from iommu_dma_pasid_enable() for IOMMU_DMA_PASID_KVA
  * @cpu_addr: the buffer, of any alignment, in the direct map or in vmalloc space
@@ -120,6 +122,66 @@ int iommu_map_kva(struct iommu_domain *domain, void *cpu_addr, size_t size,
  */
 int iommu_unmap_kva(struct iommu_domain *domain, void *cpu_addr, size_t size);
 
+/**
+ * iommu_dma_pasid_hold() - enable a mode for something that may outlive the driver
+ * @dev: the device; the caller is the driver that is bound to it, and uses the
+ *	 DMA API
+ * @hold: where to put what was enabled
+ * @mode: what addresses the device is going to use
+ *
+ * As iommu_dma_pasid_enable(). But if the driver goes before it has disabled the
+ * mode, so that the core had to, what was got here may still be used: that it is
+ * over is noticed, even if the device has enabled the mode anew meanwhile.
+ *
+ * Context: may sleep; takes the group's mutex.
+ *
+ * Return: as iommu_dma_pasid_enable().
+ */
+int iommu_dma_pasid_hold(struct device *dev, struct iommu_dma_pasid_hold *hold,
+			 enum iommu_dma_pasid_mode mode);
+
+/**
+ * iommu_dma_pasid_release() - undo one iommu_dma_pasid_hold()
+ * @hold: what was got; not to be used any more
+ *
+ * As iommu_dma_pasid_disable(). If the core has disabled the mode before,
+ * nothing happens. Neither driver nor device need be there any more.
+ *
+ * Context: may sleep; takes the group's mutex.
+ */
+void iommu_dma_pasid_release(struct iommu_dma_pasid_hold *hold);
+
+/**
+ * iommu_dma_pasid_map_kva() - let a device use a buffer, unless the hold is over
+ * @hold: as got for IOMMU_DMA_PASID_KVA
+ * @cpu_addr: as for iommu_map_kva()
+ * @size: as for iommu_map_kva()
+ * @prot: as for iommu_map_kva()
+ *
+ * The core does not disable the mode meanwhile.
+ *
+ * Context: may sleep; takes the group's mutex.
+ *
+ * Return: as iommu_map_kva(), or -ENODEV if the core has disabled the mode.
+ */
+int iommu_dma_pasid_map_kva(const struct iommu_dma_pasid_hold *hold,
+			    void *cpu_addr, size_t size, int prot);
+
+/**
+ * iommu_dma_pasid_unmap_kva() - undo one iommu_dma_pasid_map_kva()
+ * @hold: the hold
+ * @cpu_addr: the buffer
+ * @size: its size in bytes
+ *
+ * After -ENODEV the buffer may still be mapped, for other devices of the group.
+ *
+ * Context: may sleep; takes the group's mutex.
+ *
+ * Return: as iommu_unmap_kva(), or -ENODEV if the core has disabled the mode.
+ */
+int iommu_dma_pasid_unmap_kva(const struct iommu_dma_pasid_hold *hold,
+			      void *cpu_addr, size_t size);
+
 #else /* !CONFIG_IOMMU_EXT */
 
 static inline int iommu_dma_pasid_enable(struct device *dev,
@@ -136,12 +198,6 @@ static inline int iommu_dma_pasid_disable(struct device *dev,
 	return -EINVAL;
 }
 
-static inline struct iommu_domain *
-iommu_dma_pasid_domain(struct device *dev, enum iommu_dma_pasid_mode mode)
-{
-	return NULL;
-}
-
 static inline int iommu_map_kva(struct iommu_domain *domain, void *cpu_addr,
 				size_t size, int prot)
 {
@@ -152,6 +208,31 @@ static inline int iommu_unmap_kva(struct iommu_domain *domain, void *cpu_addr,
 				  size_t size)
 {
 	return -EINVAL;
+}
+
+static inline int iommu_dma_pasid_hold(struct device *dev,
+				       struct iommu_dma_pasid_hold *hold,
+				       enum iommu_dma_pasid_mode mode)
+{
+	return -EOPNOTSUPP;
+}
+
+static inline void iommu_dma_pasid_release(struct iommu_dma_pasid_hold *hold)
+{
+}
+
+static inline int
+iommu_dma_pasid_map_kva(const struct iommu_dma_pasid_hold *hold, void *cpu_addr,
+			size_t size, int prot)
+{
+	return -ENODEV;
+}
+
+static inline int
+iommu_dma_pasid_unmap_kva(const struct iommu_dma_pasid_hold *hold,
+			  void *cpu_addr, size_t size)
+{
+	return -ENODEV;
 }
 
 #endif /* CONFIG_IOMMU_EXT */

@@ -8,11 +8,11 @@
 //!
 //! # Locking
 //!
-//! The order is device_lock, group->mutex, the locks of IOMMU drivers, xa_lock.
-//! The entry points below take group->mutex, except those that iommu.c calls with
-//! it held. A claim or a release may attach the group to another domain, hence
-//! call the IOMMU driver, but only through iommu.c: what has to be known about a
-//! device that is being reset is known there.
+//! The order is device_lock, the PASID-DMA mutex (see [`dma_pasid`]), group->mutex, the
+//! locks of IOMMU drivers, xa_lock. The entry points below take group->mutex, except those
+//! that iommu.c calls with it held. A claim or a release may attach the group to another
+//! domain, hence call the IOMMU driver, but only through iommu.c: what has to be known about
+//! a device that is being reset is known there.
 //!
 //! `dev->iommu_group` does not change while a driver is bound. So whoever claims
 //! and releases is that driver, or the bus that binds it, which may do so while the
@@ -359,25 +359,36 @@ unsafe fn release(dev: *mut bindings::device, owner: bindings::iommu_dma_owner) 
         return;
     }
 
+    // With the last claim DMA with PASIDs ends: in one section either there is none any more,
+    // and the claim goes, or it stays. Who enables needs the claim, so none can begin after.
     let release = |group: Group<'_>| {
         // SAFETY: `dev` is valid.
         if !unsafe { group.serves(dev) } {
-            return;
+            return true;
         }
 
         let member = group.member(dev);
         let claims = member.map_or(0, Member::claims);
+        if owner == Owner::DmaApi as u32 && claims <= 1 && member.is_some_and(Member::has_pasids) {
+            return false;
+        }
         match group.ownership().release(claims, owner) {
             Some(step) => group.release(member, step),
             None => warn_once!("DMA ownership released that is not held\n"),
         }
+        true
     };
-    if owner == Owner::DmaApi as u32 {
-        // SAFETY: By the safety requirements; no lock is held.
-        unsafe { dma_pasid::released(dev) };
+    // SAFETY: A device's group is valid, and the device's driver keeps it there; here and below.
+    if unsafe { Group::locked(group, release) } {
+        return;
     }
-    // SAFETY: A device's group is valid, and the device's driver keeps it there.
-    unsafe { Group::locked(group, release) };
+    let held = dma_pasid::lock();
+    // SAFETY: As above.
+    unsafe {
+        while !Group::locked(group, release) {
+            dma_pasid::disable_forgotten(dev, group, &held);
+        }
+    }
 }
 
 /// # Safety

@@ -22,8 +22,8 @@ struct seq_file;
 
 /**
  * struct iommu_dma_pasid - one mode of a group; part of struct iommu_group
- * @domain: what the PASID is attached to, or about to be
- * @pasid: 0 if nobody uses the mode
+ * @domain: what the PASID is attached to
+ * @pasid: 0 if nobody uses the mode, or the first user's is about to be attached
  * @count: how often it is enabled
  *
  * Only Rust looks inside. It is written with the PASID-DMA mutex and the group's
@@ -33,6 +33,29 @@ struct iommu_dma_pasid {
 	struct iommu_domain *domain;
 	ioasid_t pasid;
 	unsigned int count;
+};
+
+/**
+ * struct iommu_dma_pasid_part - a device's part in a mode
+ * @id: as long as @count is not 0, no other part has it or ever had it
+ * @count: how often the device has enabled the mode
+ */
+struct iommu_dma_pasid_part {
+	u64 id;
+	unsigned int count;
+};
+
+/**
+ * struct iommu_dma_pasid_member - a device's part in all; part of struct group_device
+ * @parts: those in the modes; read and written as struct iommu_dma_pasid is
+ * @leaving: the device is about to leave the group: it can enable nothing any
+ *	     more. The group's mutex protects it
+ *
+ * Only Rust looks inside.
+ */
+struct iommu_dma_pasid_member {
+	struct iommu_dma_pasid_part parts[IOMMU_DMA_PASID_NR_MODES];
+	bool leaving;
 };
 
 /* C calls Rust, with the group's mutex held */

@@ -13,12 +13,18 @@
 //!
 //! The PASID-DMA mutex is held from the first look at the state until a PASID is attached
 //! or detached, which takes group->mutex in iommu.c. The state is written with both held,
-//! so that a device that joins a group, which happens under group->mutex, sees whether
-//! there are kernel PASIDs: a mode is entered before it is attached, and left after it was
-//! detached. A KVA domain is freed under the PASID-DMA mutex.
+//! so that group->mutex alone is enough to see whether there are kernel PASIDs. A mode is
+//! counted before it is attached, in the section of group->mutex that decides about it, and
+//! until it was detached. As long as it is, no device with PASIDs joins the group, so that
+//! trust and limits hold, nor does the claim go that the decision rests on: see `release()`
+//! in [`dma_owner`](crate::dma_owner).
 //!
-//! Who enables and disables is the driver that is bound to the device, or the core on its
-//! behalf at unbind; see [`dma_owner`](crate::dma_owner).
+//! As long as the PASID-DMA mutex is held, a device that has a part in a mode stays in its
+//! group, and the mode's domain is there: parts are taken away before either goes.
+//!
+//! Who enables is the driver that is bound to the device. When a `struct iommu_dma_pasid_hold`
+//! is used, neither driver nor device need be there any more, so it has a reference to the
+//! group, and knows by its ID which part it was a share of.
 
 use crate::{
     dma_owner::{
@@ -33,6 +39,7 @@ use crate::{
         Enable,
         Group as Modes,
         Mode,
+        Part,
         Refusal,
         Slot,
         Step,
@@ -52,6 +59,10 @@ use kernel::{
     seq_file::SeqFile,
     seq_print,
     sync::{
+        atomic::{
+            Atomic,
+            Relaxed, //
+        },
         Mutex,
         MutexGuard, //
     },
@@ -71,22 +82,53 @@ impl From<Refusal> for Error {
 }
 
 /// The PASID-DMA mutex, held.
-type Held = MutexGuard<'static, ()>;
+pub(crate) type Held = MutexGuard<'static, ()>;
 
-fn lock() -> Held {
+pub(crate) fn lock() -> Held {
     // SAFETY: The mutex is a static object of C, which is initialized.
     unsafe { Mutex::from_raw(&raw mut bindings::iommu_dma_pasid_mutex) }.lock()
 }
 
+/// The ID that a part got last.
+static LAST_ID: Atomic<u64> = Atomic::new(0);
+
+/// An ID that no part has ever had.
+fn new_id() -> u64 {
+    LAST_ID.fetch_add(1, Relaxed) + 1
+}
+
 impl Member {
-    fn users(&self, mode: Mode) -> u32 {
-        // SAFETY: By the type invariant; whoever asks holds one of the locks.
-        unsafe { (*self.0.get()).dma_pasid_users[mode as usize] }
+    fn part(&self, mode: Mode) -> Part {
+        // SAFETY: By the type invariant; group->mutex is held.
+        let part = unsafe { &(*self.0.get()).dma_pasid.parts[mode as usize] };
+
+        Part {
+            count: part.count,
+            id: part.id,
+        }
     }
 
-    fn set_users(&self, mode: Mode, users: u32, _held: &Held) {
+    fn set_part(&self, mode: Mode, part: Part, _held: &Held) {
+        let Part { count, id } = part;
+        let new = bindings::iommu_dma_pasid_part { id, count };
+
         // SAFETY: By the type invariant; both locks are held.
-        unsafe { (*self.0.get()).dma_pasid_users[mode as usize] = users };
+        unsafe { (*self.0.get()).dma_pasid.parts[mode as usize] = new };
+    }
+
+    /// Whether the device has enabled anything.
+    pub(crate) fn has_pasids(&self) -> bool {
+        Mode::ALL.iter().any(|&mode| self.part(mode).count != 0)
+    }
+
+    fn is_leaving(&self) -> bool {
+        // SAFETY: By the type invariant; group->mutex is held.
+        unsafe { (*self.0.get()).dma_pasid.leaving }
+    }
+
+    fn set_leaving(&self) {
+        // SAFETY: As above.
+        unsafe { (*self.0.get()).dma_pasid.leaving = true };
     }
 
     fn is_trusted(&self) -> bool {
@@ -146,15 +188,8 @@ impl Group<'_> {
         unsafe { (*self.raw_mode(mode)).domain }
     }
 
-    fn set_mode(
-        &self,
-        member: &Member,
-        mode: Mode,
-        step: Step,
-        domain: *mut bindings::iommu_domain,
-        held: &Held,
-    ) {
-        let Slot { pasid, count } = step.group.slot(mode);
+    fn set_slot(&self, mode: Mode, slot: Slot, domain: *mut bindings::iommu_domain, _held: &Held) {
+        let Slot { pasid, count } = slot;
         let new = bindings::iommu_dma_pasid {
             domain,
             pasid,
@@ -163,10 +198,22 @@ impl Group<'_> {
 
         // SAFETY: By the type invariant; both locks are held.
         unsafe { *self.raw_mode(mode) = new };
-        member.set_users(mode, step.users, held);
     }
 
-    /// The group's member, unless no IOMMU serves it.
+    /// Takes a step of a device in a mode, which has that domain then.
+    fn step(
+        &self,
+        member: &Member,
+        mode: Mode,
+        step: Step,
+        domain: *mut bindings::iommu_domain,
+        held: &Held,
+    ) {
+        self.set_slot(mode, step.group.slot(mode), domain, held);
+        member.set_part(mode, step.part, held);
+    }
+
+    /// The group's member, unless no IOMMU serves it or it is about to go.
     ///
     /// # Safety
     ///
@@ -176,11 +223,13 @@ impl Group<'_> {
         if !unsafe { self.serves(dev) } {
             return Err(Refusal::NoIommu);
         }
-        self.member(dev).ok_or(Refusal::NoIommu)
+        self.member(dev)
+            .filter(|member| !member.is_leaving())
+            .ok_or(Refusal::NoIommu)
     }
 
-    /// Decides about a device; where the mode is there already, counts.
-    fn enable(&self, member: &Member, mode: Mode, held: &Held) -> Result<Enable, Refusal> {
+    /// Decides about a device and counts; says how to attach the mode if nobody had it.
+    fn enable(&self, member: &Member, mode: Mode, held: &Held) -> Result<Option<Plan>, Refusal> {
         let seen = Surroundings {
             // SAFETY: A member of a group that is served.
             supported: unsafe { supports(member.dev(), mode) },
@@ -189,11 +238,22 @@ impl Group<'_> {
             in_reset: self.any_in_reset(),
         };
 
-        let enable = self.modes().enable(mode, member.users(mode), seen)?;
-        if let Enable::Share(step) = enable {
-            self.set_mode(member, mode, step, self.domain(mode), held);
-        }
-        Ok(enable)
+        let enable = self
+            .modes()
+            .enable(mode, member.part(mode), seen, new_id())?;
+        let (step, plan) = match enable {
+            Enable::Share(step) => (step, None),
+            Enable::Attach(step, which) => (
+                step,
+                Some(Plan {
+                    which,
+                    last: self.last_pasid(),
+                    trust: self.trust(),
+                }),
+            ),
+        };
+        self.step(member, mode, step, self.domain(mode), held);
+        Ok(plan)
     }
 
     /// All devices can use the same PASIDs, so each must be trusted.
@@ -226,6 +286,14 @@ impl Group<'_> {
 
         max.map_or(0, |max| max - 1)
     }
+}
+
+/// How to attach a mode. It holds as long as the mode is counted.
+struct Plan {
+    which: Which,
+    /// The last PASID that there is for the group.
+    last: u32,
+    trust: kva::Trust,
 }
 
 /// A PASID for a mode, given back when it is dropped.
@@ -321,7 +389,8 @@ impl Domain {
     }
 }
 
-/// Gives a mode that nobody in the group uses a PASID, and attaches it.
+/// Gives a mode that is counted for `dev` alone a PASID, and attaches it; or else takes away
+/// what was counted.
 ///
 /// # Safety
 ///
@@ -330,37 +399,35 @@ unsafe fn attach(
     dev: *mut bindings::device,
     raw: *mut bindings::iommu_group,
     mode: Mode,
-    which: Which,
+    plan: Plan,
     held: &Held,
 ) -> Result {
-    // SAFETY: By the safety requirements.
-    let (last, trust) = unsafe { Group::locked(raw, |group| (group.last_pasid(), group.trust())) };
-    let pasid = Pasid::new(which, last)?;
-    // SAFETY: By the safety requirements.
-    let domain = unsafe { Domain::new(dev, raw, mode, trust) }?;
-
-    let set = |group: Group<'_>, step: Step, domain| {
-        if let Some(member) = group.member(dev) {
-            group.set_mode(member, mode, step, domain, held);
-        }
-    };
-    let enter = |group: Group<'_>| {
-        let step = group.modes().enter(mode, pasid.0);
-        set(group, step, domain.raw());
+    let attach = || -> Result<(Pasid, Domain)> {
+        let pasid = Pasid::new(plan.which, plan.last)?;
+        // SAFETY: By the safety requirements.
+        let domain = unsafe { Domain::new(dev, raw, mode, plan.trust) }?;
+        // SAFETY: By the safety requirements. The domain stays until it is detached.
+        to_result(unsafe {
+            bindings::iommu_attach_device_pasid(domain.raw(), dev, pasid.0, ptr::null_mut())
+        })?;
+        Ok((pasid, domain))
     };
     let leave = |group: Group<'_>| {
-        if let Some(step) = group.modes().disable(mode, 1, 1) {
-            set(group, step, ptr::null_mut());
+        let Some(member) = group.member(dev) else {
+            return;
+        };
+        if let Some(step) = group.modes().disable(mode, member.part(mode), 1) {
+            group.step(member, mode, step, ptr::null_mut(), held);
         }
     };
-
-    // SAFETY: By the safety requirements, here and below. The domain stays until it is
-    // detached.
-    unsafe {
-        Group::locked(raw, enter);
-        let ret = bindings::iommu_attach_device_pasid(domain.raw(), dev, pasid.0, ptr::null_mut());
-        to_result(ret).inspect_err(|_| Group::locked(raw, leave))?;
-    }
+    // SAFETY: By the safety requirements.
+    let (pasid, domain) = attach().inspect_err(|_| unsafe { Group::locked(raw, leave) })?;
+    let enter = |group: Group<'_>| {
+        let slot = group.modes().enter(mode, pasid.0).slot(mode);
+        group.set_slot(mode, slot, domain.raw(), held);
+    };
+    // SAFETY: As above.
+    unsafe { Group::locked(raw, enter) };
 
     // Whoever detaches gives them back.
     pasid.into_raw();
@@ -370,29 +437,33 @@ unsafe fn attach(
     Ok(())
 }
 
-/// Takes away `n` of the uses that a device has of a mode, and says whether it was detached.
+/// Takes away `n` uses of a device's part in a mode, if it is the part with that ID, and says
+/// whether the mode was detached.
 ///
 /// # Safety
 ///
-/// `dev` must be a device of the group; its driver, or the core at its end, keeps it there.
+/// `raw` must be valid. `dev` may be gone unless it is in that group.
 unsafe fn disable(
     dev: *mut bindings::device,
     raw: *mut bindings::iommu_group,
     mode: Mode,
     n: u32,
+    id: Option<u64>,
     held: &Held,
 ) -> Result<bool> {
     let take = |group: Group<'_>| -> Result<Option<_>> {
         let member = group.member(dev).ok_or(EINVAL)?;
         let modes = group.modes();
         let (domain, Slot { pasid, .. }) = (group.domain(mode), modes.slot(mode));
-        let step = modes.disable(mode, member.users(mode), n).ok_or(EINVAL)?;
+        let part = member.part(mode);
+        let part = id.map_or(part, |id| part.of(id));
+        let step = modes.disable(mode, part, n).ok_or(EINVAL)?;
         let count = step.group.slot(mode).count;
 
-        // SAFETY: The device is valid.
+        // SAFETY: The device is in the group, hence valid.
         unsafe { trace::iommu_dma_pasid_disable(group.id(), dev, mode as u32, pasid, count) };
         if count != 0 {
-            group.set_mode(member, mode, step, domain, held);
+            group.step(member, mode, step, domain, held);
             return Ok(None);
         }
         Ok(Some((domain, pasid, step)))
@@ -404,11 +475,12 @@ unsafe fn disable(
 
     let leave = |group: Group<'_>| {
         if let Some(member) = group.member(dev) {
-            group.set_mode(member, mode, step, ptr::null_mut(), held);
+            group.step(member, mode, step, ptr::null_mut(), held);
         }
     };
-    // SAFETY: By the safety requirements. The domain is attached to the PASID, as the mode
-    // had users; nobody knows either any more after that, so they are given back.
+    // SAFETY: The group is valid, and the device has a part, so it stays in it as long as the
+    // mutex is held. The domain is attached to the PASID, as the mode had users; nobody knows
+    // either any more after that, so they are given back.
     unsafe {
         bindings::iommu_detach_device_pasid(domain, dev, pasid);
         Group::locked(raw, leave);
@@ -420,54 +492,51 @@ unsafe fn disable(
     Ok(true)
 }
 
-/// Disables what a device holds and ought to have disabled, if `forgotten` says so.
+/// Disables all that a device holds and ought to have disabled.
 ///
 /// # Safety
 ///
-/// `dev` must be valid, and stay in its group, if any, during the call.
-unsafe fn clean_up(dev: *mut bindings::device, forgotten: impl Fn(&Member) -> bool) {
-    // SAFETY: `dev` is valid.
-    let raw = unsafe { (*dev).iommu_group };
-    if raw.is_null() {
-        return;
-    }
-    let held = lock();
-
+/// `raw` must be valid.
+pub(crate) unsafe fn disable_forgotten(
+    dev: *mut bindings::device,
+    raw: *mut bindings::iommu_group,
+    held: &Held,
+) {
     for mode in Mode::ALL {
-        let users = |group: Group<'_>| match group.member(dev) {
-            Some(member) if forgotten(member) => member.users(mode),
-            _ => 0,
-        };
+        let count = |group: Group<'_>| group.member(dev).map_or(0, |it| it.part(mode).count);
         // SAFETY: By the safety requirements.
-        let users = unsafe { Group::locked(raw, users) };
-        if users == 0 {
+        let count = unsafe { Group::locked(raw, count) };
+        if count == 0 {
             continue;
         }
         warn_once!("DMA with PASID was not disabled\n");
         // SAFETY: By the safety requirements.
-        let _ = unsafe { disable(dev, raw, mode, users, &held) };
+        let _ = unsafe { disable(dev, raw, mode, count, None, held) };
     }
-}
-
-/// A claim for the DMA API is about to be released: with the last one DMA ends.
-///
-/// # Safety
-///
-/// As for [`clean_up`]; group->mutex must not be held.
-pub(crate) unsafe fn released(dev: *mut bindings::device) {
-    // SAFETY: By the safety requirements.
-    unsafe { clean_up(dev, |member| member.claims() <= 1) };
 }
 
 /// A device is about to leave its group.
 ///
 /// # Safety
 ///
-/// `dev` must be valid, be in a group, and no driver be bound to it.
+/// `dev` must be valid, be in a group, and stay there during the call.
 #[export]
 pub unsafe extern "C" fn iommu_dma_pasid_remove_device(dev: *mut bindings::device) {
+    // SAFETY: `dev` is valid.
+    let raw = unsafe { (*dev).iommu_group };
+    let leave = |group: Group<'_>| {
+        group.member(dev).is_some_and(|member| {
+            member.set_leaving();
+            member.has_pasids()
+        })
+    };
+
     // SAFETY: By the safety requirements.
-    unsafe { clean_up(dev, |_| true) };
+    unsafe {
+        if Group::locked(raw, leave) {
+            disable_forgotten(dev, raw, &lock());
+        }
+    }
 }
 
 /// Whether a device may join a group: it must not find PASIDs attached that its driver did
@@ -491,18 +560,28 @@ pub unsafe extern "C" fn iommu_dma_pasid_may_join(
     })
 }
 
+/// What was enabled.
+struct Enabled {
+    group: *mut bindings::iommu_group,
+    slot: Slot,
+    domain: *mut bindings::iommu_domain,
+    /// Of the device's part.
+    id: u64,
+}
+
+/// Enables a mode for a device, and tells of it.
+///
 /// # Safety
 ///
-/// As for the C function.
-#[export]
-pub unsafe extern "C" fn iommu_dma_pasid_enable(
+/// `dev` must be valid, and a driver be bound to it.
+unsafe fn enable(
     dev: *mut bindings::device,
-    domain: *mut *mut bindings::iommu_domain,
     mode: bindings::iommu_dma_pasid_mode,
-) -> c_int {
+    has_pointer: bool,
+) -> Result<Enabled> {
     let mut id = -1;
     let mut enable = || {
-        let mode = Mode::new(mode, !domain.is_null())?;
+        let mode = Mode::new(mode, has_pointer)?;
         // SAFETY: `dev` is valid.
         let raw = unsafe { (*dev).iommu_group };
         if raw.is_null() {
@@ -518,32 +597,53 @@ pub unsafe extern "C" fn iommu_dma_pasid_enable(
         };
         // SAFETY: A device's group is valid, and the device's driver keeps it there; here and
         // below.
-        if let Enable::Attach(which) = unsafe { Group::locked(raw, ask) }? {
+        if let Some(plan) = unsafe { Group::locked(raw, ask) }? {
             // SAFETY: As above, and the mode is supported.
-            unsafe { attach(dev, raw, mode, which, &held) }?;
+            unsafe { attach(dev, raw, mode, plan, &held) }?;
         }
 
-        let enabled = |group: Group<'_>| (group.modes().slot(mode), group.domain(mode));
+        let enabled = |group: Group<'_>| Enabled {
+            group: raw,
+            slot: group.modes().slot(mode),
+            domain: group.domain(mode),
+            id: group.member(dev).map_or(0, |member| member.part(mode).id),
+        };
         // SAFETY: As above.
-        let (slot, attached) = unsafe { Group::locked(raw, enabled) };
-        if !domain.is_null() {
-            // SAFETY: By the safety requirements, unless it is NULL, there is room for it.
-            unsafe { *domain = attached };
-        }
-        Ok::<_, Error>(slot)
+        Ok::<_, Error>(unsafe { Group::locked(raw, enabled) })
     };
 
-    match enable() {
-        Ok(Slot { pasid, count }) => {
-            // SAFETY: `dev` is valid.
-            unsafe { trace::iommu_dma_pasid_enable(id, dev, mode, pasid, count) };
-            pasid as c_int
+    let result = enable();
+    // SAFETY: `dev` is valid.
+    unsafe {
+        match &result {
+            Ok(Enabled { slot, .. }) => {
+                trace::iommu_dma_pasid_enable(id, dev, mode, slot.pasid, slot.count)
+            }
+            Err(error) => trace::iommu_dma_pasid_refuse(id, dev, mode, error.to_errno()),
         }
-        Err(error) => {
-            // SAFETY: `dev` is valid.
-            unsafe { trace::iommu_dma_pasid_refuse(id, dev, mode, error.to_errno()) };
-            error.to_errno()
+    }
+    result
+}
+
+/// # Safety
+///
+/// As for the C function.
+#[export]
+pub unsafe extern "C" fn iommu_dma_pasid_enable(
+    dev: *mut bindings::device,
+    domain: *mut *mut bindings::iommu_domain,
+    mode: bindings::iommu_dma_pasid_mode,
+) -> c_int {
+    // SAFETY: By the safety requirements.
+    match unsafe { enable(dev, mode, !domain.is_null()) } {
+        Ok(enabled) => {
+            if !domain.is_null() {
+                // SAFETY: By the safety requirements there is room for it.
+                unsafe { *domain = enabled.domain };
+            }
+            enabled.slot.pasid as c_int
         }
+        Err(error) => error.to_errno(),
     }
 }
 
@@ -565,7 +665,7 @@ pub unsafe extern "C" fn iommu_dma_pasid_disable(
         }
 
         // SAFETY: A device's group is valid, and the device's driver keeps it there.
-        let detached = unsafe { disable(dev, raw, mode, 1, &lock()) }?;
+        let detached = unsafe { disable(dev, raw, mode, 1, None, &lock()) }?;
         if detached && !domain.is_null() {
             // SAFETY: By the safety requirements, unless it is NULL, there is room for it.
             unsafe { *domain = ptr::null_mut() };
@@ -580,22 +680,111 @@ pub unsafe extern "C" fn iommu_dma_pasid_disable(
 ///
 /// As for the C function.
 #[export]
-pub unsafe extern "C" fn iommu_dma_pasid_domain(
+pub unsafe extern "C" fn iommu_dma_pasid_hold(
     dev: *mut bindings::device,
+    hold: *mut bindings::iommu_dma_pasid_hold,
     mode: bindings::iommu_dma_pasid_mode,
+) -> c_int {
+    // SAFETY: By the safety requirements; there is room for what is got.
+    unsafe {
+        match enable(dev, mode, true) {
+            Ok(enabled) => {
+                *hold = bindings::iommu_dma_pasid_hold {
+                    group: bindings::iommu_group_ref_get(enabled.group),
+                    dev,
+                    id: enabled.id,
+                    mode,
+                };
+                enabled.slot.pasid as c_int
+            }
+            Err(error) => error.to_errno(),
+        }
+    }
+}
+
+/// # Safety
+///
+/// As for the C function.
+#[export]
+pub unsafe extern "C" fn iommu_dma_pasid_release(hold: *mut bindings::iommu_dma_pasid_hold) {
+    // SAFETY: By the safety requirements the hold was got, so it has a reference to the group,
+    // which goes with it.
+    unsafe {
+        let bindings::iommu_dma_pasid_hold {
+            group,
+            dev,
+            id,
+            mode,
+        } = *hold;
+
+        if let Some(mode) = Mode::from_raw(mode) {
+            // What the core has disabled is over.
+            let _ = disable(dev, group, mode, 1, Some(id), &lock());
+        }
+        bindings::iommu_group_put(group);
+    }
+}
+
+/// The domain of a hold, NULL if its part is over. It stays as long as the mutex is held.
+///
+/// # Safety
+///
+/// `hold` must be valid, and not have been released.
+unsafe fn domain_of(
+    hold: *const bindings::iommu_dma_pasid_hold,
+    _held: &Held,
 ) -> *mut bindings::iommu_domain {
-    // SAFETY: `dev` is valid.
-    let raw = unsafe { (*dev).iommu_group };
-    let (Some(mode), false) = (Mode::from_raw(mode), raw.is_null()) else {
+    // SAFETY: By the safety requirements.
+    let hold = unsafe { &*hold };
+    let Some(mode) = Mode::from_raw(hold.mode) else {
         return ptr::null_mut();
     };
 
-    let domain = |group: Group<'_>| match group.member(dev) {
-        Some(member) if member.users(mode) != 0 => group.domain(mode),
+    let domain = |group: Group<'_>| match group.member(hold.dev) {
+        Some(member) if member.part(mode).is(hold.id) => group.domain(mode),
         _ => ptr::null_mut(),
     };
-    // SAFETY: A device's group is valid, and the device's driver keeps it there.
-    unsafe { Group::locked(raw, domain) }
+    // SAFETY: The hold has a reference to the group.
+    unsafe { Group::locked(hold.group, domain) }
+}
+
+/// # Safety
+///
+/// As for the C function.
+#[export]
+pub unsafe extern "C" fn iommu_dma_pasid_map_kva(
+    hold: *const bindings::iommu_dma_pasid_hold,
+    cpu_addr: *mut c_void,
+    size: usize,
+    prot: c_int,
+) -> c_int {
+    let held = lock();
+    // SAFETY: By the safety requirements.
+    let domain = unsafe { domain_of(hold, &held) };
+    if domain.is_null() {
+        return ENODEV.to_errno();
+    }
+    // SAFETY: By the safety requirements; the domain stays.
+    unsafe { kva::iommu_map_kva(domain, cpu_addr, size, prot) }
+}
+
+/// # Safety
+///
+/// As for the C function.
+#[export]
+pub unsafe extern "C" fn iommu_dma_pasid_unmap_kva(
+    hold: *const bindings::iommu_dma_pasid_hold,
+    cpu_addr: *mut c_void,
+    size: usize,
+) -> c_int {
+    let held = lock();
+    // SAFETY: By the safety requirements.
+    let domain = unsafe { domain_of(hold, &held) };
+    if domain.is_null() {
+        return ENODEV.to_errno();
+    }
+    // SAFETY: By the safety requirements; the domain stays.
+    unsafe { kva::iommu_unmap_kva(domain, cpu_addr, size) }
 }
 
 /// Shows all kernel PASIDs in debugfs.
@@ -637,7 +826,7 @@ impl Group<'_> {
     }
 
     fn show_pasid(&self, m: &SeqFile, member: &Member, mode: Mode) {
-        let users = member.users(mode);
+        let users = member.part(mode).count;
         if users == 0 {
             return;
         }

@@ -34,7 +34,10 @@ EXPORT_SYMBOL_GPL(iommu_driver_domain_alloc_user);
 EXPORT_SYMBOL_GPL(iommu_driver_domain_alloc_paging);
 EXPORT_SYMBOL_GPL(iommu_dma_pasid_enable);
 EXPORT_SYMBOL_GPL(iommu_dma_pasid_disable);
-EXPORT_SYMBOL_GPL(iommu_dma_pasid_domain);
+EXPORT_SYMBOL_GPL(iommu_dma_pasid_hold);
+EXPORT_SYMBOL_GPL(iommu_dma_pasid_release);
+EXPORT_SYMBOL_GPL(iommu_dma_pasid_map_kva);
+EXPORT_SYMBOL_GPL(iommu_dma_pasid_unmap_kva);
 EXPORT_SYMBOL_GPL(iommu_map_kva);
 EXPORT_SYMBOL_GPL(iommu_unmap_kva);
 #endif

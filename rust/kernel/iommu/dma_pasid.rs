@@ -25,8 +25,7 @@ use crate::{
 };
 use core::{
     marker::PhantomData,
-    mem::ManuallyDrop,
-    ptr, //
+    mem::ManuallyDrop, //
 };
 
 mod sealed {
@@ -121,7 +120,7 @@ impl Address<Iova> {
 ///
 /// The driver has to drop it in its `unbind` at the latest, and to see to it that the device does
 /// not use it any more. One that is left in the driver's data is given up by the core, with a
-/// warning; dropping it after that does nothing.
+/// warning; dropping it after that does nothing, and nothing can be mapped with it any more.
 ///
 /// # Examples
 ///
@@ -148,35 +147,33 @@ impl Address<Iova> {
 ///
 /// # Invariants
 ///
-/// `dev` has enabled `M` for this object, with this PASID and domain, unless the core has
-/// disabled it.
+/// `hold` was got by `iommu_dma_pasid_hold()` for `M`, with this PASID, and was not released.
 #[must_use = "the PASID is given up when this is dropped"]
 pub struct Pasid<'a, M: Mode> {
-    dev: &'a Device<Bound>,
+    hold: bindings::iommu_dma_pasid_hold,
     id: u32,
-    domain: *mut bindings::iommu_domain,
+    _dev: PhantomData<&'a Device<Bound>>,
     _mode: PhantomData<M>,
 }
 
-// SAFETY: What the object refers to may be used by any thread.
+// SAFETY: A hold may be used and released by any thread.
 unsafe impl<M: Mode> Send for Pasid<'_, M> {}
-// SAFETY: As above; the C functions lock by themselves.
+// SAFETY: As above; the C functions lock by themselves, and do not change it.
 unsafe impl<M: Mode> Sync for Pasid<'_, M> {}
 
 impl<'a, M: Mode> Pasid<'a, M> {
     /// Enables the mode for a device whose driver uses the DMA API.
     pub fn enable(dev: &'a Device<Bound>) -> Result<Self> {
-        let mut domain = ptr::null_mut();
-        // SAFETY: `dev` is valid and a driver is bound to it; there is room for the domain.
-        let ret =
-            unsafe { bindings::iommu_dma_pasid_enable(dev.as_raw(), &raw mut domain, M::RAW) };
+        let mut hold = bindings::iommu_dma_pasid_hold::default();
+        // SAFETY: `dev` is valid and a driver is bound to it; there is room for the hold.
+        let ret = unsafe { bindings::iommu_dma_pasid_hold(dev.as_raw(), &raw mut hold, M::RAW) };
 
         to_result(ret)?;
-        // INVARIANT: It was enabled just now.
+        // INVARIANT: It was got just now.
         Ok(Self {
-            dev,
+            hold,
             id: ret as u32,
-            domain,
+            _dev: PhantomData,
             _mode: PhantomData,
         })
     }
@@ -190,18 +187,12 @@ impl<'a, M: Mode> Pasid<'a, M> {
     pub fn target(&self, addr: Address<M>) -> u64 {
         addr.raw
     }
-
-    /// Whether the core has not disabled it meanwhile.
-    fn is_enabled(&self) -> bool {
-        // SAFETY: `dev` is valid; its driver, or who cleans up after it, calls this.
-        unsafe { bindings::iommu_dma_pasid_domain(self.dev.as_raw(), M::RAW) == self.domain }
-    }
 }
 
 impl<M: Mode> Drop for Pasid<'_, M> {
     fn drop(&mut self) {
-        // SAFETY: By the type invariant; what the core has disabled is refused silently.
-        unsafe { bindings::iommu_dma_pasid_disable(self.dev.as_raw(), ptr::null_mut(), M::RAW) };
+        // SAFETY: By the type invariant; this is the hold's end.
+        unsafe { bindings::iommu_dma_pasid_release(&raw mut self.hold) };
     }
 }
 
@@ -217,14 +208,11 @@ impl<'a> Pasid<'a, Kva> {
     }
 
     fn map<A: Allocator>(&self, buffer: Vec<u8, A>, prot: u32) -> Result<Mapping<'_, 'a, A>> {
-        if !self.is_enabled() {
-            return Err(ENODEV);
-        }
-        // SAFETY: The domain is there as long as the mode is enabled. The memory is the mapping's,
-        // or stays if that is forgotten.
+        // SAFETY: By the type invariant. The memory is the mapping's, or stays if that is
+        // forgotten.
         to_result(unsafe {
-            bindings::iommu_map_kva(
-                self.domain,
+            bindings::iommu_dma_pasid_map_kva(
+                &raw const self.hold,
                 buffer.as_ptr().cast_mut().cast(),
                 buffer.len(),
                 prot as c_int,
@@ -245,7 +233,7 @@ impl<'a> Pasid<'a, Kva> {
 ///
 /// # Invariants
 ///
-/// `buffer` is mapped in the domain of `pasid`, unless the core has disabled that.
+/// `buffer` is mapped with `pasid`, unless the core has disabled that.
 #[must_use = "the buffer is unmapped when this is dropped"]
 pub struct Mapping<'p, 'a, A: Allocator> {
     pasid: &'p Pasid<'a, Kva>,
@@ -273,13 +261,10 @@ impl<A: Allocator> Mapping<'_, '_, A> {
     }
 
     fn unmap(&mut self) -> bool {
-        if !self.pasid.is_enabled() {
-            return false;
-        }
-        // SAFETY: By the type invariant; the domain is there as long as the mode is enabled.
+        // SAFETY: By the type invariants.
         unsafe {
-            bindings::iommu_unmap_kva(
-                self.pasid.domain,
+            bindings::iommu_dma_pasid_unmap_kva(
+                &raw const self.pasid.hold,
                 self.buffer.as_ptr().cast_mut().cast(),
                 self.buffer.len(),
             ) == 0
@@ -288,7 +273,7 @@ impl<A: Allocator> Mapping<'_, '_, A> {
 }
 
 /// Unmaps the buffer and frees it. If the core had to disable the mode before, the buffer is lost:
-/// another device of the group may have the domain, and the buffer in it.
+/// for another device of the group it may still be mapped.
 impl<A: Allocator> Drop for Mapping<'_, '_, A> {
     fn drop(&mut self) {
         if self.unmap() {

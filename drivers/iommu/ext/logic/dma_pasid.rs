@@ -81,7 +81,8 @@ pub struct Surroundings {
 ///
 /// # Invariants
 ///
-/// There is a `pasid`, which is not 0, if and only if `count` is not 0.
+/// There is a `pasid`, which is not 0, if and only if `count` is not 0; but it is 0 as long as
+/// one is about to be attached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Slot {
     /// The PASID that is attached.
@@ -99,7 +100,7 @@ impl Slot {
 ///
 /// # Invariants
 ///
-/// - No two modes have the same PASID.
+/// - No two modes have the same PASID, and at most one is about to be attached.
 /// - The `count` of a mode is the sum of what the group's devices hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Group {
@@ -107,13 +108,45 @@ pub struct Group {
     pub slots: [Slot; Mode::ALL.len()],
 }
 
+/// A device's part in a mode of its group.
+///
+/// # Invariants
+///
+/// As long as `count` is not 0, `id` stays the same, and no other part has it or ever had it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Part {
+    /// How often the device has enabled the mode.
+    pub count: u32,
+    /// Tells it from what the device had before, and will have later.
+    pub id: u64,
+}
+
+impl Part {
+    /// A device that has not enabled the mode.
+    pub const NONE: Self = Self { count: 0, id: 0 };
+
+    /// Whether this is the part that somebody had a share in, and still is.
+    pub fn is(&self, id: u64) -> bool {
+        self.count != 0 && self.id == id
+    }
+
+    /// This part for whoever had a share in it, none for whoever had one in an earlier part.
+    pub fn of(self, id: u64) -> Self {
+        if self.is(id) {
+            self
+        } else {
+            Self::NONE
+        }
+    }
+}
+
 /// The state after a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Step {
     /// The group.
     pub group: Group,
-    /// How often the device holds the mode.
-    pub users: u32,
+    /// The device's part in the mode.
+    pub part: Part,
 }
 
 /// Which PASID a mode is to have.
@@ -128,10 +161,12 @@ pub enum Which {
 /// What enabling comes to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Enable {
-    /// The mode is there: one user more.
+    /// The mode is there: one use more.
     Share(Step),
-    /// The mode is to be attached, and then [entered](Group::enter).
-    Attach(Which),
+    /// The mode is to be attached with such a PASID. The step comes first, so that the group
+    /// stays as it was when this was decided; then the PASID is [entered](Group::enter), or
+    /// the mode [disabled](Group::disable) if there is none.
+    Attach(Step, Which),
 }
 
 impl Group {
@@ -162,13 +197,20 @@ impl Group {
         self
     }
 
-    /// Whether any mode is enabled.
+    /// Whether any mode is enabled, or about to be.
     pub fn is_live(&self) -> bool {
         self.slots.iter().any(|slot| slot.count != 0)
     }
 
-    /// Decides about a device that holds the mode `users` times already.
-    pub fn enable(&self, mode: Mode, users: u32, seen: Surroundings) -> Result<Enable, Refusal> {
+    /// Decides about a device that has this part in the mode. If it has none, it gets one with
+    /// the ID `new`, which none has ever had.
+    pub fn enable(
+        &self,
+        mode: Mode,
+        part: Part,
+        seen: Surroundings,
+        new: u64,
+    ) -> Result<Enable, Refusal> {
         if !seen.supported {
             return Err(Refusal::Unsupported);
         }
@@ -183,42 +225,51 @@ impl Group {
         }
 
         let slot = self.slot(mode);
-        if slot.count == 0 {
-            let taken = self.slots.iter().any(|slot| slot.pasid == KERNEL);
-            return Ok(Enable::Attach(if taken {
-                Which::Allocated
-            } else {
-                Which::Kernel
-            }));
-        }
+        let step = Step {
+            // INVARIANT: One use more is counted here and for the device. If it is the first,
+            // the mode is about to be attached; the caller lets nobody else ask meanwhile.
+            group: self.with(
+                mode,
+                Slot {
+                    count: slot.count.checked_add(1).ok_or(Refusal::Overflow)?,
+                    ..slot
+                },
+            ),
+            // INVARIANT: The ID is new if there was none.
+            part: Part {
+                count: part.count.checked_add(1).ok_or(Refusal::Overflow)?,
+                id: if part.count == 0 { new } else { part.id },
+            },
+        };
 
-        let count = slot.count.checked_add(1).ok_or(Refusal::Overflow)?;
-        let users = users.checked_add(1).ok_or(Refusal::Overflow)?;
-        Ok(Enable::Share(Step {
-            // INVARIANT: One user more is counted here and for the device.
-            group: self.with(mode, Slot { count, ..slot }),
-            users,
-        }))
+        if slot.count != 0 {
+            return Ok(Enable::Share(step));
+        }
+        let which = if self.slots.iter().any(|slot| slot.pasid == KERNEL) {
+            Which::Allocated
+        } else {
+            Which::Kernel
+        };
+        Ok(Enable::Attach(step, which))
     }
 
-    /// Enters a mode that nobody had, with the PASID that it got.
-    pub fn enter(&self, mode: Mode, pasid: u32) -> Step {
-        Step {
-            // INVARIANT: The first user is counted here and for the device. The PASID is not
-            // 0, and no other mode has it: it is allocated, or `enable` saw that it is free.
-            group: self.with(mode, Slot { pasid, count: 1 }),
-            users: 1,
-        }
-    }
-
-    /// Takes away `n` of the `users` that a device is for a mode. [`None`] if it is not so
-    /// many; without users left, the mode is to be detached.
-    pub fn disable(&self, mode: Mode, users: u32, n: u32) -> Option<Step> {
+    /// Enters the PASID of a mode that was about to be attached.
+    pub fn enter(&self, mode: Mode, pasid: u32) -> Self {
         let slot = self.slot(mode);
-        let users = users.checked_sub(n)?;
+
+        // INVARIANT: The PASID is not 0, and no other mode has it: it is allocated, or `enable`
+        // saw that it is free.
+        self.with(mode, Slot { pasid, ..slot })
+    }
+
+    /// Takes away `n` uses of the device that has this part in the mode. [`None`] if they are
+    /// not so many; without uses left, the mode is to be detached.
+    pub fn disable(&self, mode: Mode, part: Part, n: u32) -> Option<Step> {
+        let slot = self.slot(mode);
+        let left = part.count.checked_sub(n)?;
         let count = slot.count.checked_sub(n)?;
 
-        // INVARIANT: What is taken from the device is taken here; without users there is no
+        // INVARIANT: What is taken from the device is taken here; without uses there is no
         // PASID.
         let slot = if count == 0 {
             Slot::FREE
@@ -227,7 +278,10 @@ impl Group {
         };
         Some(Step {
             group: self.with(mode, slot),
-            users,
+            part: Part {
+                count: left,
+                ..part
+            },
         })
     }
 }

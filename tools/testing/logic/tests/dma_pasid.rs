@@ -5,11 +5,16 @@
 
 #![cfg(not(loom))]
 
-use logic::logic::dma_pasid::{Enable, Group, Mode, Refusal, Slot, Step, Surroundings, Which};
+use logic::logic::dma_pasid::{
+    Enable, Group, Mode, Part, Refusal, Slot, Step, Surroundings, Which,
+};
 use std::collections::{HashSet, VecDeque};
 
 /// Users beyond these are left to the overflow test.
 const MAX_USERS: usize = 4;
+
+/// The ID of a part that a call makes.
+const NEW: u64 = 100;
 
 const GOOD: Surroundings = Surroundings {
     supported: true,
@@ -22,40 +27,52 @@ const GOOD: Surroundings = Surroundings {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Real {
     group: Group,
-    users: [[u32; 3]; 2],
+    parts: [[Part; 3]; 2],
 }
 
 impl Real {
     const FREE: Self = Self {
         group: Group::FREE,
-        users: [[0; 3]; 2],
+        parts: [[Part::NONE; 3]; 2],
     };
 
     fn take(mut self, device: usize, mode: Mode, step: Step) -> Self {
         self.group = step.group;
-        self.users[device][mode as usize] = step.users;
+        self.parts[device][mode as usize] = step.part;
         self
     }
 
     /// Enables, with the lowest free ID where one is to be allocated.
     fn enable(self, device: usize, mode: Mode, seen: Surroundings) -> Result<Self, Refusal> {
-        let users = self.users[device][mode as usize];
-        let step = match self.group.enable(mode, users, seen)? {
-            Enable::Share(step) => step,
-            Enable::Attach(Which::Kernel) => self.group.enter(mode, 1),
-            Enable::Attach(Which::Allocated) => {
+        let part = self.parts[device][mode as usize];
+        let (step, pasid) = match self.group.enable(mode, part, seen, NEW)? {
+            Enable::Share(step) => return Ok(self.take(device, mode, step)),
+            Enable::Attach(step, Which::Kernel) => (step, 1),
+            Enable::Attach(step, Which::Allocated) => {
                 let taken = |id| self.group.slots.iter().any(|slot| slot.pasid == id);
-                let id = (2..).find(|&id| !taken(id)).unwrap();
-                self.group.enter(mode, id)
+                (step, (2..).find(|&id| !taken(id)).unwrap())
             }
         };
-        Ok(self.take(device, mode, step))
+
+        // From now on nobody joins; and if it fails, all is as it was.
+        let mut next = self.take(device, mode, step);
+        assert!(next.group.is_live());
+        assert_eq!(next.group.slot(mode), Slot { pasid: 0, count: 1 });
+        let undone = next.disable(device, mode, 1).unwrap();
+        assert_eq!((undone.group, undone.counts()), (self.group, self.counts()));
+
+        next.group = next.group.enter(mode, pasid);
+        Ok(next)
     }
 
     fn disable(self, device: usize, mode: Mode, n: u32) -> Option<Self> {
-        let users = self.users[device][mode as usize];
-        let step = self.group.disable(mode, users, n)?;
+        let part = self.parts[device][mode as usize];
+        let step = self.group.disable(mode, part, n)?;
         Some(self.take(device, mode, step))
+    }
+
+    fn counts(&self) -> [[u32; 3]; 2] {
+        self.parts.map(|parts| parts.map(|part| part.count))
     }
 }
 
@@ -87,17 +104,40 @@ impl Model {
         Some(self)
     }
 
-    fn real(&self) -> Real {
-        let users = |device| [0, 1, 2].map(|mode| self.count(|u| u == (device, mode)));
-        Real {
-            group: Group {
-                slots: [0, 1, 2].map(|mode| Slot {
-                    pasid: self.pasids[mode],
-                    count: self.count(|(_, m)| m == mode),
-                }),
-            },
-            users: [users(0), users(1)],
+    fn group(&self) -> Group {
+        Group {
+            slots: [0, 1, 2].map(|mode| Slot {
+                pasid: self.pasids[mode],
+                count: self.count(|(_, m)| m == mode),
+            }),
         }
+    }
+
+    fn counts(&self) -> [[u32; 3]; 2] {
+        let device = |device| [0, 1, 2].map(|mode| self.count(|u| u == (device, mode)));
+        [device(0), device(1)]
+    }
+
+    /// The state that it stands for; each part has an ID of its own.
+    fn real(&self) -> Real {
+        let mut parts = [[Part::NONE; 3]; 2];
+        for (device, counts) in self.counts().into_iter().enumerate() {
+            for (mode, count) in counts.into_iter().enumerate() {
+                let id = (10 * device + mode) as u64;
+                parts[device][mode] = Part { count, id };
+            }
+        }
+        Real {
+            group: self.group(),
+            parts,
+        }
+    }
+
+    /// Whether a state is this one, in which a device's part in a mode has this ID.
+    fn is(&self, real: &Real, device: usize, mode: usize, id: u64) -> bool {
+        let part = real.parts[device][mode];
+        let same = real.group == self.group() && real.counts() == self.counts();
+        same && (part.count == 0 || part.id == id)
     }
 
     fn count(&self, f: impl Fn((usize, usize)) -> bool) -> u32 {
@@ -143,13 +183,16 @@ fn every_state_and_call() {
 
         for device in 0..2 {
             for mode in Mode::ALL {
+                let part = real.parts[device][mode as usize];
+                let id = if part.count == 0 { NEW } else { part.id };
                 for seen in surroundings() {
                     let got = real.enable(device, mode, seen);
                     match refusal(mode, seen) {
                         Some(refusal) => assert_eq!(got, Err(refusal)),
                         None if model.uses.len() < MAX_USERS => {
                             let next = model.clone().enable(device, mode as usize);
-                            assert_eq!(got, Ok(next.real()), "{model:?}");
+                            let got = got.unwrap();
+                            assert!(next.is(&got, device, mode as usize, id), "{model:?}");
                             todo.push_back(next);
                         }
                         None => assert!(got.is_ok()),
@@ -158,7 +201,10 @@ fn every_state_and_call() {
                 for n in 1..=2 {
                     let got = real.disable(device, mode, n);
                     let next = model.clone().disable(device, mode as usize, n as usize);
-                    assert_eq!(got, next.as_ref().map(Model::real), "{model:?}");
+                    assert_eq!(got.is_some(), next.is_some(), "{model:?}");
+                    for (got, next) in got.iter().zip(&next) {
+                        assert!(next.is(got, device, mode as usize, id), "{model:?}");
+                    }
                     todo.extend(next);
                 }
             }
@@ -197,6 +243,28 @@ fn the_kernels_pasid_is_used_again_when_it_is_free() {
     assert_eq!(two.group.slot(Mode::Kva).pasid, 2);
 }
 
+/// Whoever had a share in a part that was taken away has none in the next one.
+#[test]
+fn a_part_that_is_over() {
+    let old = Part { count: 2, id: 7 };
+    let mut group = Group::FREE;
+    group.slots[2] = Slot { pasid: 1, count: 3 };
+
+    assert!(old.is(7) && !old.is(8));
+    assert_eq!((old.of(7), old.of(8)), (old, Part::NONE));
+    let over = group.disable(Mode::Kva, old, 2).unwrap();
+    assert!(!over.part.is(7));
+
+    // The sibling kept the mode, so nothing else tells the old part from the new.
+    let again = over.group.enable(Mode::Kva, over.part, GOOD, 8).unwrap();
+    let Enable::Share(again) = again else {
+        panic!("{again:?}");
+    };
+    assert_eq!(again.part, Part { count: 1, id: 8 });
+    assert_eq!(again.group.disable(Mode::Kva, again.part.of(7), 1), None);
+    assert!(again.group.disable(Mode::Kva, again.part.of(8), 1).is_some());
+}
+
 #[test]
 fn counts_never_wrap() {
     let full = Slot {
@@ -205,20 +273,23 @@ fn counts_never_wrap() {
     };
     let mut group = Group::FREE;
     group.slots[1] = full;
-    for users in [0, u32::MAX] {
+    for count in [0, u32::MAX] {
         assert_eq!(
-            group.enable(Mode::Iova, users, GOOD),
+            group.enable(Mode::Iova, Part { count, id: 1 }, GOOD, NEW),
             Err(Refusal::Overflow)
         );
     }
     // Other modes are not concerned, and the last check comes last.
-    assert_eq!(
-        group.enable(Mode::Kva, 0, GOOD),
-        Ok(Enable::Attach(Which::Allocated))
-    );
+    assert!(matches!(
+        group.enable(Mode::Kva, Part::NONE, GOOD, NEW),
+        Ok(Enable::Attach(_, Which::Allocated))
+    ));
     let in_reset = Surroundings {
         in_reset: true,
         ..GOOD
     };
-    assert_eq!(group.enable(Mode::Iova, 0, in_reset), Err(Refusal::InReset));
+    assert_eq!(
+        group.enable(Mode::Iova, Part::NONE, in_reset, NEW),
+        Err(Refusal::InReset)
+    );
 }
