@@ -5,21 +5,20 @@
 //! They show what cannot be brought about from outside: a group that is not set up,
 //! counts at their limit, a blocking domain that cannot be attached.
 
-use crate::dma_owner::*;
-use core::{
-    mem,
-    ptr, //
+use crate::{
+    dma_owner::*,
+    kunit::{
+        warnings,
+        Fixture,
+        TestDevice, //
+    }, //
 };
+use core::ptr;
 use kernel::{
     bindings,
-    container_of,
     device::{
         Bound,
         Device, //
-    },
-    error::{
-        from_err_ptr,
-        to_result, //
     },
     iommu::dma_owner::Ownership,
     prelude::*, //
@@ -38,14 +37,6 @@ const EOVERFLOW: c_int = -(bindings::EOVERFLOW as c_int);
 const EPERM: c_int = -(bindings::EPERM as c_int);
 const EPROBE_DEFER: c_int = -(bindings::EPROBE_DEFER as c_int);
 
-unsafe extern "C" fn attach(
-    _domain: *mut bindings::iommu_domain,
-    _dev: *mut bindings::device,
-    _old: *mut bindings::iommu_domain,
-) -> c_int {
-    0
-}
-
 unsafe extern "C" fn refuse(
     _domain: *mut bindings::iommu_domain,
     _dev: *mut bindings::device,
@@ -54,115 +45,7 @@ unsafe extern "C" fn refuse(
     EIO
 }
 
-/// A device of no bus that has to do with IOMMUs.
-struct TestDevice(ptr::NonNull<bindings::faux_device>);
-
-impl TestDevice {
-    fn new(name: &CStr) -> Result<Self> {
-        // SAFETY: The name is copied; neither parent nor operations are needed.
-        let device = unsafe {
-            bindings::faux_device_create(name.as_char_ptr(), ptr::null_mut(), ptr::null())
-        };
-
-        ptr::NonNull::new(device).map(Self).ok_or(ENOMEM)
-    }
-
-    fn raw(&self) -> *mut bindings::device {
-        // SAFETY: The device is valid.
-        unsafe { &raw mut (*self.0.as_ptr()).dev }
-    }
-}
-
-impl Drop for TestDevice {
-    fn drop(&mut self) {
-        // SAFETY: The device is valid, and this is its end.
-        unsafe { bindings::faux_device_destroy(self.0.as_ptr()) };
-    }
-}
-
-/// What an IOMMU driver would provide.
-struct Iommu {
-    domain_ops: bindings::iommu_domain_ops,
-    blocked_ops: bindings::iommu_domain_ops,
-    default: bindings::iommu_domain,
-    blocked: bindings::iommu_domain,
-    own: bindings::iommu_domain,
-    ops: bindings::iommu_ops,
-    iommu: bindings::iommu_device,
-    params: [bindings::dev_iommu; 2],
-}
-
-/// Two devices and their group; C sees no more of an IOMMU than [`Iommu`].
-struct Fixture {
-    iommu: KBox<Iommu>,
-    devices: [TestDevice; 2],
-    group: *mut bindings::iommu_group,
-}
-
 impl Fixture {
-    /// A group as a driver that binds finds it.
-    fn new() -> Result<Self> {
-        let fixture = Self::without_default_domain()?;
-        let default = ptr::from_ref(&fixture.iommu.default).cast_mut();
-
-        // SAFETY: The group is valid, and nobody else knows it.
-        unsafe {
-            (*fixture.group).default_domain = default;
-            (*fixture.group).domain = default;
-        }
-        Ok(fixture)
-    }
-
-    fn without_default_domain() -> Result<Self> {
-        let fixture = Self::without_iommu()?;
-
-        for (device, param) in fixture.devices.iter().zip(&fixture.iommu.params) {
-            let dev = device.raw();
-
-            // SAFETY: The device is valid, and no bus looks at its `iommu`.
-            unsafe { (*dev).iommu = ptr::from_ref(param).cast_mut() };
-        }
-        Ok(fixture)
-    }
-
-    fn without_iommu() -> Result<Self> {
-        let devices = [
-            TestDevice::new(c"dma-owner-kunit-a")?,
-            TestDevice::new(c"dma-owner-kunit-b")?,
-        ];
-
-        // SAFETY: All of these are C structures for which zeroes are valid.
-        let mut iommu: KBox<Iommu> = KBox::new(unsafe { mem::zeroed() }, GFP_KERNEL | __GFP_ZERO)?;
-        iommu.domain_ops.attach_dev = Some(attach);
-        iommu.blocked_ops.attach_dev = Some(attach);
-        iommu.default.ops = &raw const iommu.domain_ops;
-        iommu.own.ops = &raw const iommu.domain_ops;
-        iommu.blocked.ops = &raw const iommu.blocked_ops;
-        iommu.ops.blocked_domain = &raw mut iommu.blocked;
-        iommu.iommu.ops = &raw const iommu.ops;
-        let iommu_dev = &raw mut iommu.iommu;
-        for param in &mut iommu.params {
-            param.iommu_dev = iommu_dev;
-        }
-
-        // SAFETY: No requirements.
-        let group = from_err_ptr(unsafe { bindings::iommu_group_alloc() })?;
-        let fixture = Self {
-            iommu,
-            devices,
-            group,
-        };
-        for device in [0, 1] {
-            // SAFETY: Group and device are valid.
-            to_result(unsafe { bindings::iommu_group_add_device(group, fixture.dev(device)) })?;
-        }
-        Ok(fixture)
-    }
-
-    fn dev(&self, device: usize) -> *mut bindings::device {
-        self.devices[device].raw()
-    }
-
     fn cookie(&self, number: usize) -> *mut c_void {
         ptr::from_ref(&self.iommu.params[number]).cast_mut().cast()
     }
@@ -189,23 +72,17 @@ impl Fixture {
 
     /// Owner, count, and each device's part of it.
     fn state(&self) -> (u32, u32, [u32; 2]) {
-        let mut claims = [0; 2];
-
-        // SAFETY: The group is valid, its list holds `struct group_device`, and nobody
-        // else knows it.
-        unsafe {
-            let head = &raw mut (*self.group).devices;
-            let mut link = (*head).next;
-            while link != head {
-                let gdev = container_of!(link, bindings::group_device, list);
-                let index = usize::from((*gdev).dev == self.dev(1));
-
-                claims[index] = (*gdev).dma_claims;
-                link = (*link).next;
+        // SAFETY: The group is valid, and nobody else knows it.
+        let state = unsafe { &(*self.group).dma_owner };
+        let claims = [0, 1].map(|device| match self.member(device) {
+            Some(member) => {
+                // SAFETY: As above.
+                unsafe { (*member).dma_claims }
             }
-            let state = &(*self.group).dma_owner;
-            (state.owner, state.count, claims)
-        }
+            None => 0,
+        });
+
+        (state.owner, state.count, claims)
     }
 
     /// Presets the counts of the first device and of the group.
@@ -216,11 +93,12 @@ impl Fixture {
             self.cookie(0)
         };
 
-        // SAFETY: As in `state`; the list is not empty.
+        if let Some(first) = self.member(0) {
+            // SAFETY: As in `state`.
+            unsafe { (*first).dma_claims = count };
+        }
+        // SAFETY: As in `state`.
         unsafe {
-            let first = (*self.group).devices.next;
-
-            (*container_of!(first, bindings::group_device, list)).dma_claims = count;
             (*self.group).dma_owner = bindings::iommu_dma_ownership {
                 cookie,
                 count,
@@ -238,42 +116,6 @@ impl Fixture {
     fn attach(&self, domain: &bindings::iommu_domain) {
         // SAFETY: The group is valid.
         unsafe { (*self.group).domain = ptr::from_ref(domain).cast_mut() };
-    }
-}
-
-impl Drop for Fixture {
-    fn drop(&mut self) {
-        for device in [0, 1] {
-            // SAFETY: The device is valid; without `iommu` no IOMMU driver is asked
-            // when it leaves its group. That is idle, as the core would find it.
-            unsafe {
-                (*self.dev(device)).iommu = ptr::null_mut();
-                (*self.group).domain = (*self.group).default_domain;
-                bindings::iommu_group_remove_device(self.dev(device));
-            }
-        }
-        // SAFETY: This is the reference of `iommu_group_alloc()`. The domains are not the
-        // group's to free.
-        unsafe {
-            (*self.group).domain = ptr::null_mut();
-            (*self.group).default_domain = ptr::null_mut();
-            (*self.group).blocking_domain = ptr::null_mut();
-            bindings::iommu_group_put(self.group);
-        }
-    }
-}
-
-/// Runs `f` and says how often the kernel warned.
-fn warnings(f: impl FnOnce()) -> c_int {
-    // SAFETY: A test is running; the suppression ends before the test does.
-    unsafe {
-        let test = bindings::kunit_get_current_test();
-        let suppressed = bindings::kunit_start_suppress_warning(test);
-
-        f();
-        let count = bindings::kunit_suppressed_warning_count(suppressed);
-        bindings::kunit_end_suppress_warning(test, suppressed);
-        count
     }
 }
 
@@ -397,11 +239,11 @@ mod tests {
     fn device_in_reset() -> Result {
         let f = Fixture::new()?;
 
-        // SAFETY: As in `Fixture::preset`.
-        let gdev = unsafe { container_of!((*f.group).devices.next, bindings::group_device, list) };
-        // SAFETY: `gdev` is valid, and nobody else knows the group.
+        let first = f.member(0).ok_or(ENOENT)?;
+
+        // SAFETY: The member is valid, and nobody else knows the group.
         unsafe {
-            (*gdev).blocked = true;
+            (*first).blocked = true;
             (*f.group).recovery_cnt = 1;
         }
         for owner in [DMA_API, PRIVATE, USER] {

@@ -19,11 +19,21 @@ pub mod dma_owner;
 mod dma_owner_kunit;
 #[cfg(CONFIG_IOMMU_EXT)]
 pub mod dma_pasid;
+#[cfg(CONFIG_IOMMU_DMA_PASID_KUNIT_TEST)]
+mod dma_pasid_kunit;
 #[cfg(CONFIG_IOMMU_EXT)]
 mod hw;
 pub mod ioasid;
 #[cfg(CONFIG_IOASID_KUNIT_TEST)]
 mod ioasid_kunit;
+#[cfg(all(
+    CONFIG_IOMMU_EXT,
+    any(
+        CONFIG_IOMMU_DMA_OWNER_KUNIT_TEST,
+        CONFIG_IOMMU_DMA_PASID_KUNIT_TEST
+    )
+))]
+mod kunit;
 #[cfg(CONFIG_IOMMU_EXT)]
 pub mod kva;
 pub mod logic;
