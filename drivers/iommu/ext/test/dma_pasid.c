@@ -37,10 +37,20 @@ struct pasid_buf {
 	u32 len;
 };
 
+struct pasid_load {
+	struct task_struct *task;	/* NULL: none */
+	struct pci_dev *pdev;
+	void *cpu;
+	struct dma_pasid_test_load result;
+};
+
 struct pasid_file {
 	struct list_head node;		/* in pasid_files */
 	struct list_head uses;
 	struct pasid_buf bufs[DMA_PASID_TEST_NR_BUFS];
+	struct iommu_dma_pasid_hold holds[DMA_PASID_TEST_NR_HOLDS];
+	bool held[DMA_PASID_TEST_NR_HOLDS];
+	struct pasid_load load;
 };
 
 /* A mode that a file enabled once */
@@ -125,6 +135,16 @@ static void pasid_vmap(struct pasid_buf *buf)
 		pasid_free_pages(buf->pages, got);
 }
 
+static unsigned int pasid_level(const void *cpu)
+{
+	unsigned int level = 0;
+
+#ifdef CONFIG_X86
+	lookup_address((unsigned long)cpu, &level);
+#endif
+	return level;
+}
+
 static int pasid_buf_alloc(struct pasid_file *file, struct dma_pasid_test_buf *args)
 {
 	struct pasid_buf *buf;
@@ -151,6 +171,9 @@ static int pasid_buf_alloc(struct pasid_file *file, struct dma_pasid_test_buf *a
 	case DMA_PASID_TEST_VMAP:
 		pasid_vmap(buf);
 		break;
+	case DMA_PASID_TEST_HUGE:
+		buf->cpu = vmalloc_huge(buf->size, GFP_KERNEL | __GFP_ZERO);
+		break;
 	default:
 		return -EINVAL;
 	}
@@ -158,6 +181,7 @@ static int pasid_buf_alloc(struct pasid_file *file, struct dma_pasid_test_buf *a
 		return -ENOMEM;
 
 	args->buf = index;
+	args->level = pasid_level(buf->cpu);
 	args->addr = (unsigned long)buf->cpu;
 	args->phys = buf->kind == DMA_PASID_TEST_PAGES ? virt_to_phys(buf->cpu) :
 		     PFN_PHYS(vmalloc_to_pfn(buf->cpu));
@@ -179,7 +203,7 @@ static int pasid_buf_free(struct pasid_buf *buf)
 		clear_mce_nospec(PHYS_PFN(virt_to_phys(buf->cpu)));
 	if (buf->kind == DMA_PASID_TEST_PAGES) {
 		free_pages_exact(buf->cpu, buf->size);
-	} else if (buf->kind == DMA_PASID_TEST_VMALLOC) {
+	} else if (!buf->pages) {
 		vfree(buf->cpu);
 	} else {
 		vunmap(buf->cpu);
@@ -213,6 +237,16 @@ static int pasid_buf_copy(struct pasid_buf *buf, const struct dma_pasid_test_cop
 	else
 		left = copy_to_user(data, buf->cpu + args->offset, args->len);
 	return left ? -EFAULT : 0;
+}
+
+static int pasid_buf_uncache(struct pasid_buf *buf)
+{
+#ifdef CONFIG_X86
+	if (buf->kind == DMA_PASID_TEST_PAGES)
+		return set_memory_uc((unsigned long)buf->cpu, 1) ?:
+		       set_memory_wb((unsigned long)buf->cpu, 1);
+#endif
+	return -EINVAL;
 }
 
 /* The DMA API */
@@ -538,10 +572,118 @@ static int pasid_stress(struct pasid_use *use, struct pasid_buf *buf,
 	return ret;
 }
 
+/* What outlives a driver */
+
+static int pasid_hold(struct pasid_file *file, struct pci_dev *pdev,
+		      struct dma_pasid_test_hold *args)
+{
+	if (args->hold >= DMA_PASID_TEST_NR_HOLDS || file->held[args->hold])
+		return -EINVAL;
+	args->ret = iommu_dma_pasid_hold(&pdev->dev, &file->holds[args->hold], args->mode);
+	file->held[args->hold] = args->ret > 0;
+	return 0;
+}
+
+static struct iommu_dma_pasid_hold *pasid_held(struct pasid_file *file, u32 index)
+{
+	if (index >= DMA_PASID_TEST_NR_HOLDS || !file->held[index])
+		return NULL;
+	return &file->holds[index];
+}
+
+static int pasid_release(struct pasid_file *file, u32 index)
+{
+	struct iommu_dma_pasid_hold *hold = pasid_held(file, index);
+
+	if (!hold)
+		return -ENOENT;
+	iommu_dma_pasid_release(hold);
+	file->held[index] = false;
+	return 0;
+}
+
+static int pasid_hold_kva(struct pasid_file *file, unsigned int cmd,
+			  struct dma_pasid_test_hold_kva *args)
+{
+	struct iommu_dma_pasid_hold *hold = pasid_held(file, args->hold);
+	void *cpu = (void *)(unsigned long)args->addr;
+
+	if (!hold)
+		return -ENOENT;
+	if (cmd == DMA_PASID_TEST_HOLD_MAP)
+		args->error = iommu_dma_pasid_map_kva(hold, cpu, args->size, args->prot);
+	else
+		args->error = iommu_dma_pasid_unmap_kva(hold, cpu, args->size);
+	return 0;
+}
+
+/* Goes on when the driver is unbound, as a handler that nobody stopped would */
+static int pasid_load_run(void *data)
+{
+	struct pasid_load *load = data;
+	struct iommu_dma_pasid_hold hold;
+	int ret;
+
+	while (!kthread_should_stop()) {
+		cond_resched();
+		ret = iommu_dma_pasid_hold(&load->pdev->dev, &hold, IOMMU_DMA_PASID_KVA);
+		if (ret < 0) {
+			load->result.refused += ret == -EPERM;
+			load->result.bad += ret != -EPERM;
+			continue;
+		}
+		ret = iommu_dma_pasid_map_kva(&hold, load->cpu, PAGE_SIZE,
+					      IOMMU_READ | IOMMU_WRITE);
+		if (!ret) {
+			load->result.mapped++;
+			ret = iommu_dma_pasid_unmap_kva(&hold, load->cpu, PAGE_SIZE);
+		}
+		load->result.over += ret == -ENODEV;
+		load->result.bad += ret && ret != -ENODEV;
+		iommu_dma_pasid_release(&hold);
+	}
+	return 0;
+}
+
+static int pasid_load_start(struct pasid_file *file, struct pci_dev *pdev)
+{
+	struct pasid_load *load = &file->load;
+	struct task_struct *task;
+
+	if (load->task)
+		return -EBUSY;
+	*load = (struct pasid_load){ .pdev = pdev, .cpu = (void *)get_zeroed_page(GFP_KERNEL) };
+	if (!load->cpu)
+		return -ENOMEM;
+	task = kthread_run(pasid_load_run, load, "dma_pasid_load");
+	if (IS_ERR(task)) {
+		free_page((unsigned long)load->cpu);
+		return PTR_ERR(task);
+	}
+	load->task = task;
+	pci_dev_get(pdev);
+	return 0;
+}
+
+static int pasid_load_stop(struct pasid_file *file, struct dma_pasid_test_load *result)
+{
+	struct pasid_load *load = &file->load;
+
+	if (!load->task)
+		return -ENOENT;
+	kthread_stop(load->task);
+	load->task = NULL;
+	*result = load->result;
+	free_page((unsigned long)load->cpu);
+	pci_dev_put(load->pdev);
+	return 0;
+}
+
 /* The ioctls */
 
 union pasid_args {
 	u32 buf;
+	u32 hold;
 	struct dma_owner_test_dev dev;
 	struct dma_pasid_test_mode mode;
 	struct dma_pasid_test_buf alloc;
@@ -550,6 +692,9 @@ union pasid_args {
 	struct dma_pasid_test_special_map special;
 	struct dma_pasid_test_dma dma;
 	struct dma_pasid_test_stress stress;
+	struct dma_pasid_test_hold enable_hold;
+	struct dma_pasid_test_hold_kva hold_kva;
+	struct dma_pasid_test_load load;
 };
 
 static int pasid_kva_ioctl(struct pasid_file *file, struct pci_dev *pdev, unsigned int cmd,
@@ -592,6 +737,10 @@ static int pasid_device_ioctl(struct pasid_file *file, struct pci_dev *pdev, uns
 	switch (cmd) {
 	case DMA_PASID_TEST_ENABLE:
 		return pasid_enable(file, pdev, &args->mode);
+	case DMA_PASID_TEST_HOLD:
+		return pasid_hold(file, pdev, &args->enable_hold);
+	case DMA_PASID_TEST_LOAD_START:
+		return pasid_load_start(file, pdev);
 	case DMA_PASID_TEST_FORGET:
 		list_for_each_entry(use, &file->uses, node)
 			if (use->pdev == pdev)
@@ -650,9 +799,24 @@ static int pasid_buf_ioctl(struct pasid_file *file, unsigned int cmd, union pasi
 		return pasid_buf_copy(buf, &args->copy);
 	case DMA_PASID_TEST_HIDE:
 		return pasid_buf_hide(buf);
+	case DMA_PASID_TEST_UNCACHE:
+		return pasid_buf_uncache(buf);
 	default:
 		pasid_dma_unmap(buf);
 		return 0;
+	}
+}
+
+static int pasid_hold_ioctl(struct pasid_file *file, unsigned int cmd, union pasid_args *args)
+{
+	guard(mutex)(&pasid_lock);
+	switch (cmd) {
+	case DMA_PASID_TEST_RELEASE:
+		return pasid_release(file, args->hold);
+	case DMA_PASID_TEST_LOAD_STOP:
+		return pasid_load_stop(file, &args->load);
+	default:
+		return pasid_hold_kva(file, cmd, &args->hold_kva);
 	}
 }
 
@@ -673,7 +837,14 @@ static long pasid_ioctl(void *state, unsigned int cmd, void __user *arg)
 	case DMA_PASID_TEST_DMA_UNMAP:
 	case DMA_PASID_TEST_PURGE:
 	case DMA_PASID_TEST_HIDE:
+	case DMA_PASID_TEST_UNCACHE:
 		ret = pasid_buf_ioctl(state, cmd, &args);
+		break;
+	case DMA_PASID_TEST_RELEASE:
+	case DMA_PASID_TEST_HOLD_MAP:
+	case DMA_PASID_TEST_HOLD_UNMAP:
+	case DMA_PASID_TEST_LOAD_STOP:
+		ret = pasid_hold_ioctl(state, cmd, &args);
 		break;
 	default:
 		ret = pasid_with_device(state, cmd, &args);
@@ -715,10 +886,14 @@ static struct pci_dev *pasid_any_device(struct pasid_file *file)
 static void pasid_close(void *state)
 {
 	struct pasid_file *file = state;
+	struct dma_pasid_test_load result;
 	struct pasid_use *use;
 	struct pci_dev *pdev;
 	unsigned int i;
 
+	pasid_load_stop(file, &result);
+	for (i = 0; i < DMA_PASID_TEST_NR_HOLDS; i++)
+		pasid_release(file, i);
 	while ((pdev = pasid_any_device(file))) {
 		device_lock(&pdev->dev);
 		scoped_guard(mutex, &pasid_lock) {

@@ -645,6 +645,7 @@ enum dma_pasid_test_kind {
 	DMA_PASID_TEST_VMALLOC,	/* by vmalloc() */
 	DMA_PASID_TEST_SPREAD,	/* at one address pages no two of which are contiguous */
 	DMA_PASID_TEST_VMAP,	/* contiguous, at an address in vmalloc space */
+	DMA_PASID_TEST_HUGE,	/* by vmalloc_huge() */
 };
 
 /**
@@ -652,7 +653,7 @@ enum dma_pasid_test_kind {
  * @kind: enum dma_pasid_test_kind
  * @size: bytes, a multiple of the page size, at most DMA_PASID_TEST_MAX_BUF
  * @buf: out: its index
- * @pad: ignored
+ * @level: out: of the leaf that maps the first byte: 1 for a page, 2 for 2 MiB
  * @addr: out: kernel virtual address
  * @phys: out: physical address of the first byte
  */
@@ -660,7 +661,7 @@ struct dma_pasid_test_buf {
 	__u32 kind;
 	__u32 size;
 	__u32 buf;
-	__u32 pad;
+	__u32 level;
 	__u64 addr;
 	__u64 phys;
 };
@@ -776,6 +777,56 @@ struct dma_pasid_test_stress {
 	__u32 errors;
 };
 
+#define DMA_PASID_TEST_NR_HOLDS		4
+
+/**
+ * struct dma_pasid_test_hold - iommu_dma_pasid_hold()
+ * @dev: the device
+ * @mode: enum iommu_dma_pasid_mode
+ * @hold: its number, which is not in use
+ * @ret: out: what was returned
+ */
+struct dma_pasid_test_hold {
+	struct dma_owner_test_dev dev;
+	__u32 mode;
+	__u32 hold;
+	__s32 ret;
+};
+
+/**
+ * struct dma_pasid_test_hold_kva - iommu_dma_pasid_map_kva() or _unmap_kva()
+ * @hold: its number
+ * @prot: as the kernel's call has it
+ * @addr: the address
+ * @size: bytes
+ * @error: out: what was returned
+ * @pad: ignored
+ */
+struct dma_pasid_test_hold_kva {
+	__u32 hold;
+	__u32 prot;
+	__u64 addr;
+	__u64 size;
+	__s32 error;
+	__u32 pad;
+};
+
+/**
+ * struct dma_pasid_test_load - a thread that holds, maps, unmaps and releases
+ * @dev: the device, which stays, whatever becomes of its driver
+ * @mapped: out: how often it mapped something
+ * @over: out: how often the core had disabled the mode meanwhile
+ * @refused: out: how often there was no driver, so that it got no hold
+ * @bad: out: how often it got another error
+ */
+struct dma_pasid_test_load {
+	struct dma_owner_test_dev dev;
+	__u32 mapped;
+	__u32 over;
+	__u32 refused;
+	__u32 bad;
+};
+
 #define DMA_PASID_TEST_ENABLE	_IOWR(IOMMU_EXT_TEST_DMA_PASID, 0, struct dma_pasid_test_mode)
 #define DMA_PASID_TEST_DISABLE	_IOWR(IOMMU_EXT_TEST_DMA_PASID, 1, struct dma_pasid_test_mode)
 /* What the file enabled is not disabled when the driver is unbound */
@@ -794,5 +845,16 @@ struct dma_pasid_test_stress {
 /* The first page of the buffer, not mapped, goes from the direct map until it is freed */
 #define DMA_PASID_TEST_HIDE	_IOW(IOMMU_EXT_TEST_DMA_PASID, 12, __u32) /* the buffer */
 #define DMA_PASID_TEST_STRESS	_IOWR(IOMMU_EXT_TEST_DMA_PASID, 13, struct dma_pasid_test_stress)
+/* Holds outlive the driver, and stay until the file is closed */
+#define DMA_PASID_TEST_HOLD	_IOWR(IOMMU_EXT_TEST_DMA_PASID, 14, struct dma_pasid_test_hold)
+#define DMA_PASID_TEST_RELEASE	_IOW(IOMMU_EXT_TEST_DMA_PASID, 15, __u32)
+#define DMA_PASID_TEST_HOLD_MAP	\
+	_IOWR(IOMMU_EXT_TEST_DMA_PASID, 16, struct dma_pasid_test_hold_kva)
+#define DMA_PASID_TEST_HOLD_UNMAP \
+	_IOWR(IOMMU_EXT_TEST_DMA_PASID, 17, struct dma_pasid_test_hold_kva)
+#define DMA_PASID_TEST_LOAD_START _IOW(IOMMU_EXT_TEST_DMA_PASID, 18, struct dma_pasid_test_load)
+#define DMA_PASID_TEST_LOAD_STOP _IOR(IOMMU_EXT_TEST_DMA_PASID, 19, struct dma_pasid_test_load)
+/* The first page of a buffer by DMA_PASID_TEST_PAGES is uncached for a moment */
+#define DMA_PASID_TEST_UNCACHE	_IOW(IOMMU_EXT_TEST_DMA_PASID, 20, __u32)
 
 #endif /* _IOMMU_EXT_TEST_H */

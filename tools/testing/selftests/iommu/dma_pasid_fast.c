@@ -9,8 +9,13 @@
 #include "../kselftest_harness.h"
 
 #include <sys/mman.h>
+#include <sys/stat.h>
 
 #define SIZE	(16 * PAGE)
+#define MIB	(1024u * 1024)
+
+#define TRACE	"/sys/kernel/tracing/instances/dma_pasid_fast"
+#define EVENT	TRACE "/events/intel_iommu/cache_tag_flush_range/enable"
 
 FIXTURE(fast)
 {
@@ -249,6 +254,93 @@ TEST_F_TIMEOUT(fast, without_privilege, 120)
 	EXPECT_TRUE(faults(fd, KERNEL_PASID, self->src.addr));
 	EXPECT_EQ(0, close(fd));
 	EXPECT_EQ(0, unplug("plain0", &plain));
+}
+
+static int trace_on(void)
+{
+	int ret = mkdir(TRACE, 0700) && errno != EEXIST ? -errno : 0;
+
+	ret = ret ?: write_file(EVENT, "1");
+	return ret ?: write_file(TRACE "/trace", "\n");
+}
+
+static void trace_off(void)
+{
+	write_file(EVENT, "0");
+	rmdir(TRACE);
+}
+
+/* Invalidations for the PASID since trace_on() from that address on, and not beyond the other */
+static int traced_flushes(struct _test_data_fast *self, uint64_t first, uint64_t last)
+{
+	char who[32], line[512], *text;
+	unsigned long long from, to;
+	int nr = 0;
+	FILE *file;
+
+	snprintf(who, sizeof(who), "%s[%d] type iotlb", pci_name(&self->info).text, self->pasid);
+	file = fopen(TRACE "/trace", "r");
+	while (file && fgets(line, sizeof(line), file)) {
+		text = strstr(line, who) ? strstr(line, "[0x") : NULL;
+		nr += text && sscanf(text, "[0x%llx-0x%llx]", &from, &to) == 2 &&
+		      from == first && to <= last;
+	}
+	if (file)
+		fclose(file);
+	return nr;
+}
+
+/*
+ * Where a table of small pages was, there is a leaf of 2 MiB now. The table is
+ * freed, which neither IOMMU nor device may walk any more then: caches of tables
+ * are emulated by nobody, so it is the invalidations that are looked at.
+ */
+TEST_F(fast, freed_table)
+{
+	struct kbuf small, huge;
+	long long end;
+	int i;
+
+	ASSERT_EQ(0, kbuf_alloc(self->fd, DMA_PASID_TEST_VMALLOC, 16 * MIB, &small));
+	ASSERT_EQ(1, small.level);
+	for (i = 0; i < 16; i++)
+		EXPECT_EQ(PTD_ST_OK, priv_fill(self, small.addr + i * MIB, SIZE));
+	ASSERT_EQ(0, kbuf_free(self->fd, &small));
+	ASSERT_EQ(0, test_ioctl(self->fd, DMA_PASID_TEST_PURGE));
+
+	ASSERT_EQ(0, trace_on());
+	for (i = 0; i < 16; i++) {
+		ASSERT_EQ(0, kbuf_alloc(self->fd, DMA_PASID_TEST_HUGE, 2 * MIB, &huge));
+		if (huge.addr >= small.addr && huge.addr + 2 * MIB <= small.addr + 16 * MIB)
+			break;
+	}
+	ASSERT_GT(16, i);
+	ASSERT_EQ(2, huge.level);
+	/* The table is out of use */
+	EXPECT_LE(1, traced_flushes(self, huge.addr, huge.addr + 2 * MIB));
+
+	ASSERT_EQ(0, kbuf_write_pattern(self->fd, &huge, 3));
+	EXPECT_EQ(PTD_ST_OK, priv_copy(self, huge.addr, self->dst.addr, SIZE));
+	EXPECT_TRUE(kbuf_has_pattern(self->fd, &self->dst, 0, SIZE, 3, 0));
+	EXPECT_EQ(PTD_ST_OK, priv_copy(self, huge.addr + MIB, self->dst.addr, SIZE));
+	EXPECT_TRUE(kbuf_has_pattern(self->fd, &self->dst, 0, SIZE, 3, MIB));
+
+	/* And it is freed a while later */
+	end = now_ms() + 5000;
+	while (!traced_flushes(self, 0, ~0ull) && now_ms() < end)
+		usleep(20000);
+	EXPECT_LE(1, traced_flushes(self, 0, ~0ull));
+	trace_off();
+}
+
+/* One invalidation for each change, beyond the first, which splits a large page */
+TEST_F(fast, changed_attributes)
+{
+	ASSERT_EQ(0, test_ioctl(self->fd, DMA_PASID_TEST_UNCACHE, &self->src.index));
+	ASSERT_EQ(0, trace_on());
+	ASSERT_EQ(0, test_ioctl(self->fd, DMA_PASID_TEST_UNCACHE, &self->src.index));
+	EXPECT_EQ(2, traced_flushes(self, 0, ~0ull));
+	trace_off();
 }
 
 /* Nobody asks who is not trusted */

@@ -404,6 +404,154 @@ TEST_F(kva, special_addresses)
 	EXPECT_EQ(0, nr_mapped(self));
 }
 
+/* What outlives its driver */
+
+/* A device besides the fixture's, and a buffer for it; opens the device */
+static int other_device(struct _test_data_kva *self, struct ptd_test_info *info,
+			struct kbuf *buf)
+{
+	struct ptd_test_info two[2];
+
+	if (find_devices(true, true, two, 2) != 2 ||
+	    kbuf_alloc(self->fd, DMA_PASID_TEST_PAGES, 16 * PAGE, buf))
+		return -ENODEV;
+	*info = two[1];
+	return ptd_open(info);
+}
+
+static int hold_map(struct _test_data_kva *self, unsigned int number, const struct kbuf *buf)
+{
+	return hold_kva(self->fd, DMA_PASID_TEST_HOLD_MAP, number, buf->addr, buf->size);
+}
+
+static int hold_unmap(struct _test_data_kva *self, unsigned int number, const struct kbuf *buf)
+{
+	return hold_kva(self->fd, DMA_PASID_TEST_HOLD_UNMAP, number, buf->addr, buf->size);
+}
+
+/* The next driver's PASID is the same, and none of the old one's business */
+TEST_F_TIMEOUT(kva, hold_outlives_driver, 120)
+{
+	struct ptd_test_info info;
+	struct kbuf buf;
+	int fd = other_device(self, &info, &buf);
+
+	ASSERT_LE(0, fd);
+	ASSERT_EQ(KERNEL_PASID, hold(self->fd, &info, 0, KVA));
+	ASSERT_EQ(0, hold_map(self, 0, &buf));
+	EXPECT_EQ(PTD_ST_OK, run_fill(fd, KERNEL_PASID, buf.addr, 8));
+	close(fd);
+	EXPECT_CORE_WARN(rebind(&info, NULL));
+	EXPECT_EQ(-ENODEV, hold_map(self, 0, &buf));
+	EXPECT_EQ(-ENODEV, hold_unmap(self, 0, &buf));
+
+	ASSERT_EQ(0, rebind(&info, "pasid_testdev"));
+	fd = ptd_open(&info);
+	ASSERT_LE(0, fd);
+	EXPECT_TRUE(faults(fd, KERNEL_PASID, buf.addr));
+	ASSERT_EQ(KERNEL_PASID, hold(self->fd, &info, 1, KVA));
+	EXPECT_EQ(-ENODEV, hold_map(self, 0, &buf));
+	EXPECT_TRUE(faults(fd, KERNEL_PASID, buf.addr));
+	ASSERT_EQ(0, hold_map(self, 1, &buf));
+	EXPECT_EQ(-ENODEV, hold_unmap(self, 0, &buf));
+	EXPECT_EQ(0, release(self->fd, 0));
+	EXPECT_SHOWN(&info, "kva", "pasid 1 mode kva strict count 1 pages 16");
+	EXPECT_EQ(PTD_ST_OK, run_fill(fd, KERNEL_PASID, buf.addr, 8));
+
+	EXPECT_EQ(0, hold_unmap(self, 1, &buf));
+	EXPECT_EQ(0, release(self->fd, 1));
+	EXPECT_SHOWN(&info, "mode", "");
+	EXPECT_EQ(0, close(fd));
+}
+
+/* A sibling that goes on keeps the domain, and the buffers in it */
+TEST_F_TIMEOUT(kva, hold_beside_a_sibling, 120)
+{
+	struct ptd_test_info pair[2];
+	struct kbuf buf;
+	int fd;
+
+	ASSERT_EQ(2, find_devices(false, true, pair, 2));
+	fd = ptd_open(&pair[1]);
+	ASSERT_LE(0, fd);
+	ASSERT_EQ(0, kbuf_alloc(self->fd, DMA_PASID_TEST_PAGES, 16 * PAGE, &buf));
+	ASSERT_EQ(KERNEL_PASID, hold(self->fd, &pair[0], 0, KVA));
+	ASSERT_EQ(KERNEL_PASID, hold(self->fd, &pair[1], 1, KVA));
+	ASSERT_EQ(0, hold_map(self, 0, &buf));
+	EXPECT_CORE_WARN(rebind(&pair[0], NULL));
+	EXPECT_SHOWN(&pair[0], "mode", "");
+	EXPECT_SHOWN(&pair[1], "kva", "pasid 1 mode kva strict count 1 pages 16");
+	EXPECT_EQ(0, rebind(&pair[0], "pasid_testdev"));
+
+	ASSERT_EQ(KERNEL_PASID, hold(self->fd, &pair[0], 2, KVA));
+	EXPECT_EQ(-ENODEV, hold_map(self, 0, &buf));
+	EXPECT_EQ(-ENODEV, hold_unmap(self, 0, &buf));
+	EXPECT_EQ(0, release(self->fd, 0));
+	EXPECT_SHOWN(&pair[0], "kva", "pasid 1 mode kva strict count 1 pages 16");
+	EXPECT_EQ(PTD_ST_OK, run_fill(fd, KERNEL_PASID, buf.addr, 8));
+	EXPECT_EQ(0, release(self->fd, 2));
+	EXPECT_EQ(PTD_ST_OK, run_fill(fd, KERNEL_PASID, buf.addr, 8));
+	EXPECT_EQ(0, release(self->fd, 1));
+	EXPECT_TRUE(faults(fd, KERNEL_PASID, buf.addr));
+	EXPECT_EQ(0, close(fd));
+}
+
+TEST_F_TIMEOUT(kva, hold_outlives_device, 120)
+{
+	struct ptd_test_info info;
+	struct kbuf buf;
+	int fd = other_device(self, &info, &buf);
+
+	ASSERT_LE(0, fd);
+	EXPECT_EQ(0, close(fd));
+	ASSERT_EQ(KERNEL_PASID, hold(self->fd, &info, 0, KVA));
+	ASSERT_EQ(0, hold_map(self, 0, &buf));
+	EXPECT_CORE_WARN(sysfs_write(&info, "remove", "1"));
+	EXPECT_EQ(-ENODEV, hold_map(self, 0, &buf));
+	EXPECT_EQ(-ENODEV, hold_unmap(self, 0, &buf));
+
+	/* Perhaps at the same addresses, but another device */
+	ASSERT_EQ(0, write_file("/sys/bus/pci/rescan", "1"));
+	ASSERT_EQ(KERNEL_PASID, hold(self->fd, &info, 1, KVA));
+	EXPECT_EQ(-ENODEV, hold_map(self, 0, &buf));
+	EXPECT_EQ(0, release(self->fd, 0));
+	EXPECT_SHOWN(&info, "kva", "pasid 1 mode kva strict count 1 pages 0");
+	EXPECT_EQ(0, release(self->fd, 1));
+	EXPECT_SHOWN(&info, "mode", "");
+}
+
+static int rebind_often(const struct ptd_test_info *info)
+{
+	int i, ret = 0;
+
+	for (i = 0; i < (long_run() ? 200 : 12) && !ret; i++) {
+		ret = rebind(info, NULL);
+		ret = ret ?: rebind(info, "pasid_testdev");
+		usleep(20000);
+	}
+	return ret;
+}
+
+/* A handler that goes on: what it gets ends with the driver, nothing comes after */
+TEST_F_TIMEOUT(kva, unbind_under_load, 240)
+{
+	struct dma_pasid_test_load load = {};
+	struct ptd_test_info info;
+	struct kbuf buf;
+	int fd = other_device(self, &info, &buf);
+
+	ASSERT_LE(0, fd);
+	EXPECT_EQ(0, close(fd));
+	load.dev = dev_of(&info);
+	ASSERT_EQ(0, test_ioctl(self->fd, DMA_PASID_TEST_LOAD_START, &load));
+	EXPECT_CORE_WARN(EXPECT_EQ(0, rebind_often(&info)));
+	ASSERT_EQ(0, test_ioctl(self->fd, DMA_PASID_TEST_LOAD_STOP, &load));
+	EXPECT_LT(0, load.mapped);
+	EXPECT_LT(0, load.refused);
+	EXPECT_EQ(0, load.bad);
+	EXPECT_SHOWN(&info, "mode", "");
+}
+
 /* Calls of iommu_map() */
 
 static int trace_on(void)

@@ -232,11 +232,39 @@ static inline int map_special(int fd, const struct ptd_test_info *info, unsigned
 	return ret ? -EIO : args.error;
 }
 
+/* What outlives its driver */
+
+static inline int hold(int fd, const struct ptd_test_info *info, unsigned int number,
+		       unsigned int mode)
+{
+	struct dma_pasid_test_hold args = { .dev = dev_of(info), .mode = mode, .hold = number };
+	int ret = test_ioctl(fd, DMA_PASID_TEST_HOLD, &args);
+
+	return ret ?: args.ret;
+}
+
+static inline int release(int fd, uint32_t number)
+{
+	return test_ioctl(fd, DMA_PASID_TEST_RELEASE, &number);
+}
+
+static inline int hold_kva(int fd, unsigned long cmd, unsigned int number, uint64_t addr,
+			   uint64_t size)
+{
+	struct dma_pasid_test_hold_kva args = {
+		.hold = number, .prot = PROT_RW, .addr = addr, .size = size,
+	};
+	int ret = test_ioctl(fd, cmd, &args);
+
+	return ret ?: args.error;
+}
+
 /* Buffers */
 
 struct kbuf {
 	uint32_t index;
 	uint32_t size;
+	uint32_t level;
 	uint64_t addr;
 	uint64_t phys;
 };
@@ -247,7 +275,8 @@ static inline int kbuf_alloc(int fd, unsigned int kind, uint32_t size, struct kb
 	int ret = test_ioctl(fd, DMA_PASID_TEST_BUF_ALLOC, &args);
 
 	*buf = (struct kbuf){
-		.index = args.buf, .size = size, .addr = args.addr, .phys = args.phys,
+		.index = args.buf, .size = size, .level = args.level, .addr = args.addr,
+		.phys = args.phys,
 	};
 	return ret;
 }
