@@ -234,6 +234,13 @@ impl Fixture {
         self.bind(device)
     }
 
+    fn is_bound(&self, device: usize) -> bool {
+        // SAFETY: The member is valid, and nobody else knows it.
+        let claims = |member: *mut bindings::group_device| unsafe { (*member).dma_claims };
+
+        self.member(device).map_or(0, claims) != 0
+    }
+
     fn bound(&self, device: usize) -> &Device<Bound> {
         // SAFETY: The device is bound to the faux bus's driver as long as it lives.
         unsafe { Device::<Bound>::from_raw(self.dev(device)) }
@@ -291,8 +298,7 @@ impl Fixture {
 impl Drop for Fixture {
     fn drop(&mut self) {
         for device in [0, 1] {
-            // SAFETY: The member is valid, and nobody else knows it.
-            while (self.member(device)).is_some_and(|it| unsafe { (*it).dma_claims } != 0) {
+            while self.is_bound(device) {
                 self.unbind(device);
             }
         }

@@ -28,10 +28,7 @@ pub mod ioasid;
 mod ioasid_kunit;
 #[cfg(all(
     CONFIG_IOMMU_EXT,
-    any(
-        CONFIG_IOMMU_DMA_OWNER_KUNIT_TEST,
-        CONFIG_IOMMU_DMA_PASID_KUNIT_TEST
-    )
+    any(CONFIG_IOMMU_DMA_OWNER_KUNIT_TEST, CONFIG_IOMMU_DMA_PASID_KUNIT_TEST)
 ))]
 mod kunit;
 #[cfg(CONFIG_IOMMU_EXT)]

@@ -94,7 +94,6 @@ TEST_F(limits, kva)
 		return;
 	}
 	ASSERT_EQ(KERNEL_PASID, enable(self->fd, &self->info, KVA));
-	EXPECT_EQ(-EINVAL, map_kva(self->fd, &self->info, self->src.addr + 64, PAGE, PROT_R));
 	if (in_profile("la57")) {
 		/* The direct map lies beyond what four levels can express, in a table of its own */
 		EXPECT_SHOWN(&self->info, "kva", "pasid 1 mode kva strict count 1 pages 0");
@@ -103,6 +102,8 @@ TEST_F(limits, kva)
 		EXPECT_EQ(-ENOENT, unmap_kva(self->fd, &self->info, self->src.addr, SIZE));
 		return;
 	}
+	/* Not trusted with a part of a page */
+	EXPECT_EQ(-EINVAL, map_kva(self->fd, &self->info, self->src.addr + 64, PAGE, PROT_R));
 	ASSERT_EQ(0, map_kva(self->fd, &self->info, self->src.addr, SIZE, PROT_R));
 	ASSERT_EQ(0, map_kva(self->fd, &self->info, self->dst.addr, SIZE, PROT_RW));
 	EXPECT_TRUE(moves(self, KERNEL_PASID, self->src.addr, self->dst.addr));
