@@ -45,6 +45,58 @@ struct Base {
     devices: Vec<String>,
 }
 
+/// Ends a guest that has had its time, or says nothing any more.
+pub struct Watchdog {
+    limit: Duration,
+    silence: Duration,
+    start: Instant,
+    heard: Instant,
+}
+
+impl Watchdog {
+    fn new(limit: Duration, silence: Duration, now: Instant) -> Self {
+        Watchdog {
+            limit,
+            silence,
+            start: now,
+            heard: now,
+        }
+    }
+
+    /// The guest said something.
+    pub fn heard(&mut self) {
+        self.heard = Instant::now();
+    }
+
+    fn left(&self, now: Instant) -> [Duration; 2] {
+        [(self.limit, self.start), (self.silence, self.heard)]
+            .map(|(whole, since)| whole.saturating_sub(now.saturating_duration_since(since)))
+    }
+
+    /// How long all may be well without asking again.
+    pub fn patience(&self) -> Duration {
+        let [limit, silence] = self.left(Instant::now());
+        limit.min(silence)
+    }
+
+    fn complaint(&self, now: Instant) -> Option<String> {
+        let why = match self.left(now) {
+            [Duration::ZERO, _] => format!("had not ended after {} s", self.limit.as_secs()),
+            [_, Duration::ZERO] => format!("said nothing for {} s", self.silence.as_secs()),
+            _ => return None,
+        };
+        Some(format!("the guest {why} and was ended by the watchdog"))
+    }
+
+    /// Why the guest is to be ended now; what it said before can be read for as long again.
+    pub fn bark(&mut self) -> Option<String> {
+        let now = Instant::now();
+        let complaint = self.complaint(now)?;
+        *self = Watchdog::new(self.limit, self.silence, now);
+        Some(complaint)
+    }
+}
+
 /// A kind of machine; what it leaves out is as in the base.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -90,6 +142,15 @@ impl Profiles {
                     self.names().join(", ")
                 )
             })
+    }
+
+    /// For a guest that starts now.
+    pub fn watchdog(&self) -> Watchdog {
+        Watchdog::new(
+            Duration::from_secs(self.timeout),
+            Duration::from_secs(self.silence),
+            Instant::now(),
+        )
     }
 
     /// QEMU's arguments that make the machine, and the kernel's.
@@ -296,45 +357,29 @@ pub fn run(
 
     let mut monitor = Monitor::new(guest, qmp);
     let mut watch = Watch::default();
-    let limit = Duration::from_secs(boot.profiles.timeout);
-    let silence = Duration::from_secs(boot.profiles.silence);
-    let mut last = Instant::now();
+    let mut watchdog = boot.profiles.watchdog();
     loop {
-        let patience = match record.hung {
-            // It was killed, and all that is left is what it had said before.
-            Some(_) => limit,
-            None => limit
-                .saturating_sub(start.elapsed())
-                .min(silence.saturating_sub(last.elapsed()))
-                .min(monitor.patience()),
-        };
-        match incoming.recv_timeout(patience) {
+        match incoming.recv_timeout(watchdog.patience().min(monitor.patience())) {
             Ok((Port::Console, line)) => {
-                last = Instant::now();
+                watchdog.heard();
                 watch.line(&line);
                 seen(Port::Console, &line);
                 record.console.push(line);
             }
             Ok((Port::Tests, line)) => {
-                last = Instant::now();
+                watchdog.heard();
                 seen(Port::Tests, &line);
                 record.tests.push(line);
             }
             Ok((Port::Requests, line)) => monitor.request(&line),
             Ok((Port::Monitor, line)) => monitor.message(&line),
             Err(RecvTimeoutError::Disconnected) => break,
-            Err(RecvTimeoutError::Timeout) => {
-                monitor.expire();
-                let why = if start.elapsed() >= limit {
-                    format!("had not ended after {} s", limit.as_secs())
-                } else if last.elapsed() >= silence {
-                    format!("said nothing for {} s", silence.as_secs())
-                } else {
-                    continue;
-                };
-                record.hung = Some(format!("the guest {why} and was ended by the watchdog"));
-                qemu.kill().context("cannot end QEMU")?;
-            }
+            Err(RecvTimeoutError::Timeout) => monitor.expire(),
+        }
+        // A guest that never stops talking is asked as well.
+        if let Some(why) = watchdog.bark() {
+            record.hung.get_or_insert(why);
+            qemu.kill().context("cannot end QEMU")?;
         }
     }
     let status = qemu.wait()?;
@@ -443,6 +488,20 @@ mod tests {
         assert!(args.windows(2).any(|pair| pair == ["-smp", "1"]));
         let (args, _) = machine("untrusted");
         assert!(args.iter().any(|arg| arg.starts_with("file=/acpi/")));
+    }
+
+    #[test]
+    fn a_guest_ends_when_it_is_silent_or_talks_for_too_long() {
+        let now = Instant::now();
+        let at = |seconds| now + Duration::from_secs(seconds);
+        let mut dog = Watchdog::new(Duration::from_secs(900), Duration::from_secs(150), now);
+        assert_eq!(dog.complaint(at(149)), None);
+        let silent = dog.complaint(at(150)).unwrap();
+        assert!(silent.contains("said nothing for 150 s"), "{silent}");
+        dog.heard = at(899);
+        assert_eq!(dog.complaint(at(899)), None);
+        let late = dog.complaint(at(900)).unwrap();
+        assert!(late.contains("had not ended after 900 s"), "{late}");
     }
 
     #[test]

@@ -126,7 +126,8 @@ impl<'a> Lab<'a> {
         let logs = self.logs().join(&name);
         let hint = "see what the kernel said last, and whether there is 1 GiB of free memory";
         self.ctx.step(&format!("guest {name}"), hint, |step| {
-            um::run(self.ctx, &kernel, &logs, append, |line| {
+            let watchdog = self.profiles.watchdog();
+            um::run(self.ctx, &kernel, &logs, append, watchdog, |line| {
                 if !line.is_empty() {
                     step.note(console::untimed(line));
                 }

@@ -3,7 +3,7 @@
 
 use crate::console::Watch;
 use crate::ctx::Ctx;
-use crate::guest::{self, Port, Record};
+use crate::guest::{self, Port, Record, Watchdog};
 use crate::kernel::KernelBuild;
 use crate::proc;
 use crate::root;
@@ -14,10 +14,7 @@ use std::io::Write;
 use std::path::Path;
 use std::process::Stdio;
 use std::sync::mpsc::{self, RecvTimeoutError};
-use std::time::{Duration, Instant};
-
-/// How long a kernel may say nothing.
-const SILENCE: Duration = Duration::from_secs(150);
+use std::time::Instant;
 
 /// The kernel halts when its tests are over, even if there are none to run.
 const COMMAND_LINE: [&str; 3] = ["mem=1G", "console=tty", "kunit_shutdown=halt"];
@@ -31,6 +28,7 @@ pub fn run(
     kernel: &KernelBuild,
     logs: &Path,
     append: &str,
+    mut watchdog: Watchdog,
     mut seen: impl FnMut(&str),
 ) -> Result<Record> {
     fs::create_dir_all(logs).with_context(|| format!("cannot create {}", logs.display()))?;
@@ -56,22 +54,21 @@ pub fn run(
     std::thread::spawn(move || guest::read_lines(Port::Console, File::from(reader), &lines));
     let mut watch = Watch::default();
     loop {
-        match incoming.recv_timeout(SILENCE) {
+        match incoming.recv_timeout(watchdog.patience()) {
             Ok((_, line)) => {
+                watchdog.heard();
                 writeln!(log, "{line}").context("cannot write the log")?;
                 watch.line(&line);
                 seen(&line);
                 record.console.push(line);
             }
-            Err(RecvTimeoutError::Disconnected) => break,
-            Err(RecvTimeoutError::Timeout) if record.hung.is_none() => {
-                record.hung = Some(format!(
-                    "the kernel said nothing for {} s and was ended by the watchdog",
-                    SILENCE.as_secs()
-                ));
-                child.kill().context("cannot end user-mode Linux")?;
-            }
-            Err(RecvTimeoutError::Timeout) => break,
+            Err(RecvTimeoutError::Timeout) if record.hung.is_none() => {}
+            Err(_) => break,
+        }
+        // A kernel that never stops talking is asked as well.
+        if let Some(why) = watchdog.bark() {
+            record.hung.get_or_insert(why);
+            child.kill().context("cannot end user-mode Linux")?;
         }
     }
     drop(child);
