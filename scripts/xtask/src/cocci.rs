@@ -180,20 +180,62 @@ fn apply_one(
     Ok(fs::read_to_string(known.join("hunks"))?.trim().parse()?)
 }
 
-/// The new text without the blanks that spatch leaves at the ends of lines; those that were there
-/// before are not ours to touch.
+/// The new text in the kernel's style where spatch has one of its own; lines that were there before
+/// are not ours to touch.
 fn tidy(old: &str, new: &str) -> String {
     let known: BTreeSet<&str> = old.lines().collect();
     let mut text = String::with_capacity(new.len());
     for line in new.lines() {
-        text += if known.contains(line) {
-            line
+        if known.contains(line) {
+            text += line;
         } else {
-            line.trim_end()
-        };
+            text += &restyle(line);
+        }
         text.push('\n');
     }
     text
+}
+
+/// A line without blanks at its end and before the colon of a label, with tabs at its beginning, and
+/// as two lines if it is an `if` and its statement.
+fn restyle(line: &str) -> String {
+    const TAB: usize = 8;
+    let code = line.trim();
+    let indent = &line[..line.len() - line.trim_start().len()];
+    let column = indent.chars().fold(0, |column, c| match c {
+        '\t' => (column / TAB + 1) * TAB,
+        _ => column + 1,
+    });
+    let tabs = "\t".repeat(column / TAB);
+    let indent = format!("{tabs}{}", " ".repeat(column % TAB));
+
+    if let Some(label) = code.strip_suffix(" :").filter(|l| l.starts_with("case ")) {
+        return format!("{indent}{label}:");
+    }
+    match if_and_statement(code) {
+        Some((head, statement)) => format!("{indent}{head}\n{indent}\t{statement}"),
+        None if code.is_empty() => String::new(),
+        None => format!("{indent}{code}"),
+    }
+}
+
+fn if_and_statement(code: &str) -> Option<(&str, &str)> {
+    let mut depth = 0;
+    for (at, c) in code.strip_prefix("if")?.char_indices() {
+        match c {
+            '(' => depth += 1,
+            ')' if depth == 1 => {
+                let (head, statement) = code.split_at("if".len() + at + 1);
+                let statement = statement.trim_start();
+                return statement.ends_with(';').then_some((head, statement));
+            }
+            ')' => depth -= 1,
+            ' ' => {}
+            _ if depth == 0 => return None,
+            _ => {}
+        }
+    }
+    None
 }
 
 #[cfg(test)]
@@ -206,7 +248,28 @@ mod tests {
             tidy("a \n\tb;\n", "a \n\t\n\tc; \n\tb;\n"),
             "a \n\n\tc;\n\tb;\n"
         );
-        assert_eq!(tidy("a\n", "a\n"), "a\n");
+    }
+
+    #[test]
+    fn new_lines_are_in_the_kernel_s_style() {
+        for (spatch, kernel) in [
+            ("\tcase A :", "\tcase A:"),
+            ("\tx = a ? b :", "\tx = a ? b :"),
+            ("\t         b);", "\t\t b);"),
+            (
+                "\tif (f(a) && b) return -EINVAL;",
+                "\tif (f(a) && b)\n\t\treturn -EINVAL;",
+            ),
+            ("\tif (a) {", "\tif (a) {"),
+            ("\tif (f(a,", "\tif (f(a,"),
+            ("\tiffy(a);", "\tiffy(a);"),
+            ("\tif (a)", "\tif (a)"),
+            (" \t", ""),
+        ] {
+            assert_eq!(tidy("", &format!("{spatch}\n")), format!("{kernel}\n"));
+            let known = format!("{spatch}\n");
+            assert_eq!(tidy(&known, &known), known);
+        }
     }
 
     #[test]
