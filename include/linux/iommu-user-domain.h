@@ -63,6 +63,22 @@ iommu_domain_data_owner(const struct iommu_domain *domain)
 	return READ_ONCE(domain->data_owner);
 }
 
+/**
+ * iommu_domain_data_is_not() - whether the private data of a domain is another's
+ * @domain: the domain
+ * @owner: whose data the caller is about to read: IOMMU_DOMAIN_DATA_OWNER_*
+ *
+ * For functions of the core and of drivers that get a domain of which they know
+ * by other means whose it is: nothing is asked without the series.
+ *
+ * Return: true if the data must not be read
+ */
+static inline bool iommu_domain_data_is_not(const struct iommu_domain *domain,
+					    unsigned int owner)
+{
+	return iommu_domain_data_owner(domain) != owner;
+}
+
 /* For drivers of IOMMUs: their domain_alloc_user and domain_alloc_paging_flags */
 
 /**
@@ -142,8 +158,8 @@ struct iommu_user_domain_format {
  *		  was asked for as such, with GFP_KERNEL_ACCOUNT; NULL if the
  *		  driver cannot
  *
- * Both return a domain or an ERR_PTR, and neither decides about anything that
- * is described here.
+ * Both return a domain or an ERR_PTR, and neither need decide about anything
+ * that is described here.
  */
 struct iommu_user_domain_driver {
 	const char *name;
@@ -231,6 +247,12 @@ static inline unsigned int
 iommu_domain_data_owner(const struct iommu_domain *domain)
 {
 	return domain->cookie_type;
+}
+
+static inline bool iommu_domain_data_is_not(const struct iommu_domain *domain,
+					    unsigned int owner)
+{
+	return false;
 }
 
 static inline gfp_t iommu_domain_gfp(const struct iommu_domain *domain, gfp_t gfp)

@@ -1,38 +1,22 @@
 // SPDX-License-Identifier: GPL-2.0
-// iommufd has nested domains made by the op for user domains, and in no other way.
+// iommufd has paging domains made by the op for user domains, if there is one.
 // files: drivers/iommu/iommufd/hw_pagetable.c
-// hunks: 7.2=4 7.3=4
+// hunks: 7.2=2 7.3=2
 // options: --no-includes
 
 @@
-identifier ops, flags, user_data, hwpt, idev, parent;
-statement S1, S2;
-expression E;
+expression ops, E1, E2, E3;
 @@
- iommufd_hwpt_nested_alloc(...,
-	struct iommufd_hwpt_paging *parent,
-	struct iommufd_device *idev, u32 flags,
-	const struct iommu_user_data *user_data)
+ iommufd_hwpt_paging_alloc(...)
  {
- ...
- const struct iommu_ops *ops = ...;
- ...
- struct iommufd_hw_pagetable *hwpt;
- ...
-+#ifdef CONFIG_IOMMU_EXT
-+/* The op looks at everything else, the parent included */
-+if (!ops->domain_alloc_user)
-+	return ERR_PTR(-EOPNOTSUPP);
-+#else
- if (<+... ops->domain_alloc_nested ...+>) S1
- if (<+... parent->auto_domain ...+>) S2
-+#endif
- ...
-+#ifdef CONFIG_IOMMU_EXT
-+hwpt->domain = ops->domain_alloc_user(idev->dev,
-+		flags & ~IOMMU_HWPT_FAULT_ID_VALID, parent->common.domain, user_data);
-+#else
- hwpt->domain = ops->domain_alloc_nested(...);
-+#endif
- ...
+ <...
+(
+-ops->domain_alloc_paging_flags(
++iommufd_domain_alloc(ops,
+	E1, E2, E3)
+|
+-ops->domain_alloc_paging_flags
++iommufd_domain_takes_flags(ops)
+)
+ ...>
  }

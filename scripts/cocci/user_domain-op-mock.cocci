@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 // iommufd's mock driver makes domains as it is told to, from the memory it is told.
 // files: drivers/iommu/iommufd/selftest.c
-// hunks: 7.2=11 7.3=11
+// hunks: 7.2=10 7.3=10
 // options: --no-includes
 
 @@
-identifier mock, rc;
+expression mock, E1, E2;
 @@
  mock_domain_alloc_pgtable(...
 +	, gfp_t gfp
@@ -13,61 +13,69 @@ identifier mock, rc;
  {
  <...
 (
--mock = kzalloc_obj(*mock);
-+mock = kzalloc_obj(*mock, gfp);
+-kzalloc_obj(*mock)
++kzalloc_obj(*mock, gfp)
 |
--rc = pt_iommu_amdv1_mock_init(&mock->amdv1, &cfg, GFP_KERNEL);
-+rc = pt_iommu_amdv1_mock_init(&mock->amdv1, &cfg, gfp);
+ pt_iommu_amdv1_mock_init(E1, E2,
+-	GFP_KERNEL
++	gfp
+ )
 )
  ...>
  }
 
 @@
-identifier dev, flags, user_data, mock;
-expression E1, E2;
-statement S1, S2;
+expression E1, E2, E3;
+identifier dev, flags, user_data;
 @@
 -mock_domain_alloc_paging_flags(struct device *dev, u32 flags, const struct iommu_user_data *user_data)
 +__mock_domain_alloc_paging(struct device *dev, u32 flags, const struct iommu_user_data *user_data, gfp_t gfp)
  {
- ...
--if (E1)
-+if (!IS_ENABLED(CONFIG_IOMMU_EXT) && (E1))
- S1
--if (user_data && E2)
-+if (!IS_ENABLED(CONFIG_IOMMU_EXT) && user_data && E2)
- S2
- ...
--mock = mock_domain_alloc_pgtable(dev, &user_cfg, flags);
-+mock = mock_domain_alloc_pgtable(dev, &user_cfg, flags, gfp);
- ...
+ <...
+ mock_domain_alloc_pgtable(E1, E2, E3
++	, gfp
+ )
+ ...>
  }
 
 @@
-identifier mock_nested;
+expression mock_nested;
 @@
  __mock_domain_alloc_nested(...)
  {
+ <...
+-kzalloc_obj(*mock_nested)
++kzalloc_obj(*mock_nested, MOCK_NESTED_GFP)
+ ...>
+ }
+
+// What the core has decided already
+@@
+identifier flags, user_data, known;
+expression E1, E2;
+statement S1, S2;
+@@
+ __mock_domain_alloc_paging(struct device *dev, u32 flags, const struct iommu_user_data *user_data, gfp_t gfp)
+ {
  ...
--mock_nested = kzalloc_obj(*mock_nested);
-+mock_nested = kzalloc_obj(*mock_nested, IS_ENABLED(CONFIG_IOMMU_EXT) ? GFP_KERNEL_ACCOUNT : GFP_KERNEL);
++#ifndef CONFIG_IOMMU_EXT
+ if ((flags & ~known) || E1) S1
+ if (user_data && E2) S2
++#endif
  ...
  }
 
 @@
-expression E1, E2;
-identifier parent;
+identifier parent, flags;
+expression E;
 statement S1, S2;
 @@
--static
- struct iommu_domain *mock_domain_alloc_nested(struct device *dev, struct iommu_domain *parent, ...)
+ mock_domain_alloc_nested(struct device *dev, struct iommu_domain *parent, u32 flags, ...)
  {
  ...
--if (E1)
-+if (!IS_ENABLED(CONFIG_IOMMU_EXT) && (E1))
- S1
--if (!parent || E2)
-+if (!IS_ENABLED(CONFIG_IOMMU_EXT) && (!parent || E2))
- S2
++#ifndef CONFIG_IOMMU_EXT
+ if (flags & ~IOMMU_HWPT_ALLOC_PASID) S1
+ if (!parent || E) S2
++#endif
  ...
  }

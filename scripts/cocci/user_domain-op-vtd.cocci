@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 // VT-d makes domains as it is told to, from the memory it is told. What hardware
 // cannot do, drivers/iommu/ext/shim/vtd_domain.c tells beforehand.
-// files: drivers/iommu/intel/iommu.c drivers/iommu/intel/nested.c drivers/iommu/intel/cache.c
-// hunks: 7.2=18 7.3=18
+// files: drivers/iommu/intel/iommu.c
+// hunks: 7.2=14 7.3=14
 // options: --no-includes
 
 @@
@@ -11,16 +11,16 @@ expression domain;
 -paging_domain_alloc(void)
 +paging_domain_alloc(gfp_t gfp)
  {
- ...
+ <...
 -kzalloc_obj(*domain)
 +kzalloc_obj(*domain, gfp)
- ...
+ ...>
  }
 
 @@
 identifier fn =~ "^intel_iommu_domain_alloc_\(first\|second\)_stage$";
-identifier dev, flags, iommu;
-expression E;
+identifier dev, iommu, flags;
+expression E1, E2;
 @@
  fn(struct device *dev, struct intel_iommu *iommu, u32 flags
 +	, gfp_t gfp
@@ -28,46 +28,52 @@ expression E;
  {
  <...
 (
--if (E)
-+if (!IS_ENABLED(CONFIG_IOMMU_EXT) && (E))
-	return ERR_PTR(-EOPNOTSUPP);
-|
 -paging_domain_alloc()
 +paging_domain_alloc(gfp)
 |
--GFP_KERNEL
-+gfp
+ \(pt_iommu_x86_64_init\|pt_iommu_vtdss_init\)(E1, E2,
+-	GFP_KERNEL
++	gfp
+ )
 )
  ...>
  }
 
 @@
 identifier fn =~ "^intel_iommu_domain_alloc_\(first\|second\)_stage$";
+expression E1, E2, E3;
 @@
- fn(...
+ fn(E1, E2, E3
 +	, GFP_KERNEL
  )
 
+// What the core has decided already
 @@
-expression E;
+identifier iommu, flags;
+statement S1, S2;
 @@
- intel_iommu_domain_alloc_nested(...)
+ intel_iommu_domain_alloc_first_stage(struct device *dev, struct intel_iommu *iommu, u32 flags, ...)
  {
- <...
--if (E)
-+if (!IS_ENABLED(CONFIG_IOMMU_EXT) && (E))
-	return ERR_PTR(-EOPNOTSUPP);
- ...>
+ ...
++#ifndef CONFIG_IOMMU_EXT
+ if (flags & ~IOMMU_HWPT_ALLOC_PASID) S1
+ if (!sm_supported(iommu) || !ecap_flts(iommu->ecap)) S2
++#endif
+ ...
  }
 
-// What a domain needs for its invalidations is charged as the domain is
 @@
-identifier domain;
+identifier iommu, flags;
+expression E;
+statement S1, S2, S3;
 @@
- domain_qi_batch_alloc(struct dmar_domain *domain)
+ intel_iommu_domain_alloc_second_stage(struct device *dev, struct intel_iommu *iommu, u32 flags, ...)
  {
- <...
--GFP_ATOMIC
-+iommu_domain_gfp(&domain->domain, GFP_ATOMIC)
- ...>
+ ...
++#ifndef CONFIG_IOMMU_EXT
+ if (flags & E) S1
+ if (<+... nested_supported(iommu) ...+>) S2
+ if (sm_supported(iommu) && !ecap_slts(iommu->ecap)) S3
++#endif
+ ...
  }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 // Who asks what a domain's private data is asks for its owner.
 // files: drivers/iommu/iommu.c drivers/iommu/dma-iommu.c
-// hunks: 7.2=15 7.3=15
+// hunks: 7.2=14 7.3=14
 // options: --no-includes
 
 @@
@@ -37,20 +37,3 @@ expression domain;
 -IOMMU_COOKIE_IOMMUFD
 +IOMMU_DOMAIN_DATA_OWNER_IOMMUFD
 )
-
-// Switching to the flush queue, a while after the domain was made
-@@
-identifier domain, cookie;
-@@
- iommu_dma_init_fq(struct iommu_domain *domain)
- {
- struct iommu_dma_cookie *cookie = ...;
- ...
-+#ifdef CONFIG_IOMMU_EXT
-+if (iommu_domain_data_owner(domain) != IOMMU_DOMAIN_DATA_OWNER_DMA)
-+	return -EINVAL;
-+#endif
- if (cookie->fq_domain)
-	return 0;
- ...
- }

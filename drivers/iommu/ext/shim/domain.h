@@ -56,12 +56,17 @@ struct iommu_domain *
 mock_domain_alloc_stage(struct device *dev, enum iommu_user_domain_stage stage,
 			u32 flags, const struct iommu_user_data *user_data,
 			gfp_t gfp);
+struct iommu_domain *
+mock_domain_alloc_on_parent(struct device *dev, struct iommu_domain *parent,
+			    u32 flags, const struct iommu_user_data *user_data);
+
+/* How it allocates nested domains */
+#define MOCK_NESTED_GFP	GFP_KERNEL_ACCOUNT
+
+#else /* !CONFIG_IOMMU_EXT */
+
+#define MOCK_NESTED_GFP	GFP_KERNEL
 
 #endif /* CONFIG_IOMMU_EXT */
-
-/* Without the series an operation of the mock driver */
-struct iommu_domain *
-mock_domain_alloc_nested(struct device *dev, struct iommu_domain *parent,
-			 u32 flags, const struct iommu_user_data *user_data);
 
 #endif /* _IOMMU_EXT_DOMAIN_H */

@@ -36,7 +36,7 @@ static const struct iommu_user_domain_driver mock = {
 	.nested_data = &mock_data,
 	.abilities = mock_abilities,
 	.alloc_paging = mock_domain_alloc_stage,
-	.alloc_nested = mock_domain_alloc_nested,
+	.alloc_nested = mock_domain_alloc_on_parent,
 };
 
 struct iommu_domain *
