@@ -11,6 +11,7 @@ use crate::proc;
 use crate::results::{Ledger, Source};
 use crate::root;
 use crate::sandbox::Sandbox;
+use crate::source;
 use anyhow::{Context, Result};
 use regex::Regex;
 use std::fs::{self, File};
@@ -21,6 +22,16 @@ use std::process::{Command, Stdio};
 const CHECKPATCH_IGNORED: [&str; 1] = [
     // exports.c exports what Rust defines, so no definition can stand above an export.
     "EXPORT_SYMBOL",
+];
+
+/// ... nor about a diff that is no mail, with code of the kernel's that moves in it.
+const CHECKPATCH_IGNORED_IN_EDITS: [&str; 6] = [
+    "BAD_COMMIT_SEPARATOR",
+    "COMMIT_LOG_LONG_LINE",
+    "COMMIT_MESSAGE",
+    "DIFF_IN_COMMIT_MSG",
+    "MISSING_SIGN_OFF",
+    "UNCOMMENTED_DEFINITION",
 ];
 
 /// Where our part of the kernel is, in the kernel's own shape.
@@ -309,6 +320,21 @@ impl Lint<'_> {
             |line| self.about_us(line),
         )?;
 
+        let pristine = source::kernel(self.ctx, &root)?;
+        let edits = Sandbox::new(self.ctx, &root)
+            .ro(&pristine.dir, "/a")
+            .ro(&kernel.tree, "/b")
+            .cwd("/");
+        let script = format!(
+            "diff -ru a b | grep -v '^Only in ' | perl b/scripts/checkpatch.pl --strict --quiet --no-tree --terse \
+             --no-summary --show-types --ignore {} -",
+            CHECKPATCH_IGNORED_IN_EDITS.join(",")
+        );
+        let mut checkpatch = edits.command("bash");
+        checkpatch.args(["-c", &script]);
+        let case = ("kernel", "edits", "checkpatch");
+        self.command(ledger, case, &mut checkpatch, is_complaint_of_checkpatch)?;
+
         let mut doc = sandbox.command("python3");
         doc.args(["scripts/kernel-doc", "-none", "-Wall"])
             .args(self.ours(&["c", "h"]));
@@ -420,6 +446,12 @@ fn is_complaint(line: &str) -> bool {
     }
     let words = ["warning:", "error:", "warning[", "error["];
     line.trim_start().starts_with("--> ") || words.iter().any(|word| line.contains(word))
+}
+
+fn is_complaint_of_checkpatch(line: &str) -> bool {
+    ["ERROR:", "WARNING:", "CHECK:"]
+        .iter()
+        .any(|word| line.contains(word))
 }
 
 /// The cases that come out of one compilation.
