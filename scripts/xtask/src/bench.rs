@@ -8,7 +8,7 @@ use crate::console;
 use crate::ctx::Ctx;
 use crate::guest::Record;
 use crate::kernel::Flavour;
-use crate::lab::Lab;
+use crate::lab::{Guest, Lab};
 use crate::story::table;
 use anyhow::{bail, Result};
 use std::ops::RangeInclusive;
@@ -256,7 +256,14 @@ fn results(record: &Record) -> Result<Results> {
 pub fn run(ctx: &Ctx) -> Result<()> {
     let mut lab = Lab::new(ctx)?;
     let append = format!("ext.bench={REPEATS} ext.leaks=0");
-    let counted = lab.run(Flavour::Lean, "icount", "bench", &append, |_, _| {})?;
+    let counted = Guest {
+        flavour: Flavour::Lean,
+        profile: "icount".into(),
+        name: "bench".into(),
+        programs: Vec::new(),
+        append,
+    };
+    let counted = lab.run(&counted, |_, _| {})?;
     let append = format!("kunit.enable=0 ioasid_bench.repeats={REPEATS}");
     let timed = lab.um(Flavour::Um, "bench", &append)?;
     // Only the kind of userspace that uses seccomp goes with several CPUs; there will be none.

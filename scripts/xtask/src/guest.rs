@@ -16,10 +16,11 @@ use nix::sys::socket::{socketpair, AddressFamily, SockFlag, SockType};
 use serde::Deserialize;
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Read};
+use std::ops::ControlFlow;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError, Sender};
 use std::sync::Arc;
@@ -144,13 +145,13 @@ impl Profiles {
             })
     }
 
-    /// For a guest that starts now.
-    pub fn watchdog(&self) -> Watchdog {
-        Watchdog::new(
-            Duration::from_secs(self.timeout),
-            Duration::from_secs(self.silence),
-            Instant::now(),
-        )
+    /// When a guest is ended that shares the machine's processors with others, `at_once` altogether.
+    pub fn limits(&self, at_once: usize) -> Limits {
+        let seconds = |n: u64| Duration::from_secs(n) * at_once.max(1) as u32;
+        Limits {
+            total: seconds(self.timeout),
+            silence: seconds(self.silence),
+        }
     }
 
     /// QEMU's arguments that make the machine, and the kernel's.
@@ -176,6 +177,20 @@ impl Profiles {
             .map(|arg| arg.replace("{acpi}", &acpi))
             .collect();
         (args, own(&profile.kernel, &self.base.kernel))
+    }
+}
+
+/// How long a guest may take altogether, and without a word from it.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    pub total: Duration,
+    pub silence: Duration,
+}
+
+impl Limits {
+    /// For a guest that starts now.
+    pub fn watchdog(self) -> Watchdog {
+        Watchdog::new(self.total, self.silence, Instant::now())
     }
 }
 
@@ -267,7 +282,7 @@ pub struct Record {
     pub problems: Vec<Problem>,
     /// How many warnings came as announced.
     pub announced: usize,
-    /// Why the guest did not end by itself.
+    /// Why the guest did not come to its end by itself.
     pub hung: Option<String>,
     /// Its kernel has every checker.
     pub debug: bool,
@@ -292,18 +307,28 @@ impl Record {
     }
 }
 
-/// Boots a guest and follows it to its end; `seen` gets each line of console and tests as it comes.
-/// The logs are `console.log` and `tests.log` in `logs`.
+/// Boots a guest and follows it to its end; `seen` gets each line of console and tests as it comes,
+/// and may break it off. The logs are `console.log` and `tests.log` in `logs`.
 pub fn run(
     ctx: &Ctx,
     boot: Boot<'_>,
     logs: &Path,
-    mut seen: impl FnMut(Port, &str),
+    limits: Limits,
+    seen: impl FnMut(Port, &str) -> ControlFlow<()>,
 ) -> Result<Record> {
     fs::create_dir_all(logs).with_context(|| format!("cannot create {}", logs.display()))?;
-    let mut record = Record::new(boot.debug, logs);
+    let command = boot.command(ctx, KERNEL, &[logs])?;
+    attend(command, Record::new(boot.debug, logs), limits, seen)
+}
+
+/// Starts the emulator with its ports and stays until it ends.
+fn attend(
+    mut command: Command,
+    mut record: Record,
+    limits: Limits,
+    mut seen: impl FnMut(Port, &str) -> ControlFlow<()>,
+) -> Result<Record> {
     let start = Instant::now();
-    let mut command = boot.command(ctx, KERNEL, &[logs])?;
     let (lines, incoming) = mpsc::channel();
     let ended = Arc::new(AtomicBool::new(false));
 
@@ -321,15 +346,14 @@ pub fn run(
         std::thread::spawn(move || follow(port, log, &ended, &lines));
     }
     let mut wires = Vec::new();
-    let mut theirs = Vec::new();
     for port in [Port::Requests, Port::Monitor] {
         let (ours, other) = wire().context("cannot make a socket pair for the guest")?;
         let fd = other.as_raw_fd();
         command
             .arg("-chardev")
             .arg(format!("socket,id={port:?},fd={fd}"));
+        proc::pass(&mut command, other);
         wires.push(ours.try_clone()?);
-        theirs.push(other);
         let (ended, lines) = (Arc::clone(&ended), lines.clone());
         std::thread::spawn(move || {
             read_lines(port, ours, &lines);
@@ -346,30 +370,33 @@ pub fn run(
     drop(lines);
     let [guest, qmp] = wires.try_into().ok().context("two ports take answers")?;
 
-    let qemu_log = logs.join("qemu.log");
+    let qemu_log = record.console_log.with_file_name("qemu.log");
     let errors = File::create(&qemu_log)?;
     command
-        .stdin(std::process::Stdio::null())
+        .stdin(Stdio::null())
         .stdout(errors.try_clone()?)
         .stderr(errors);
     let mut qemu = proc::spawn(&mut command)?;
-    drop(theirs);
+    // With our copies of its ends of the sockets.
+    drop(command);
 
     let mut monitor = Monitor::new(guest, qmp);
     let mut watch = Watch::default();
-    let mut watchdog = boot.profiles.watchdog();
+    let mut watchdog = limits.watchdog();
     loop {
         match incoming.recv_timeout(watchdog.patience().min(monitor.patience())) {
-            Ok((Port::Console, line)) => {
+            Ok((port @ (Port::Console | Port::Tests), line)) => {
                 watchdog.heard();
-                watch.line(&line);
-                seen(Port::Console, &line);
-                record.console.push(line);
-            }
-            Ok((Port::Tests, line)) => {
-                watchdog.heard();
-                seen(Port::Tests, &line);
-                record.tests.push(line);
+                if seen(port, &line).is_break() && record.hung.is_none() {
+                    record.hung = Some("the guest was ended: enough was seen".into());
+                    qemu.kill().context("cannot end QEMU")?;
+                }
+                if port == Port::Console {
+                    watch.line(&line);
+                    record.console.push(line);
+                } else {
+                    record.tests.push(line);
+                }
             }
             Ok((Port::Requests, line)) => monitor.request(&line),
             Ok((Port::Monitor, line)) => monitor.message(&line),
@@ -389,30 +416,25 @@ pub fn run(
     record.time = start.elapsed();
     if record.hung.is_none() && !status.success() {
         let said = fs::read_to_string(&qemu_log).unwrap_or_default();
-        bail!(
-            "QEMU ended with {status} in the guest {}: {}",
-            boot.profile.name,
+        record.hung = Some(format!(
+            "QEMU ended with {status}: {}",
             if said.trim().is_empty() {
                 "it gave no reason"
             } else {
                 said.trim()
             }
-        );
+        ));
     }
     Ok(record)
 }
 
-/// Our end, which no child may inherit, and QEMU's.
+/// Our end and QEMU's.
 fn wire() -> Result<(UnixStream, OwnedFd)> {
     let (ours, theirs) = socketpair(
         AddressFamily::Unix,
         SockType::Stream,
         None,
         SockFlag::SOCK_CLOEXEC,
-    )?;
-    nix::fcntl::fcntl(
-        theirs.as_raw_fd(),
-        nix::fcntl::FcntlArg::F_SETFD(nix::fcntl::FdFlag::empty()),
     )?;
     Ok((UnixStream::from(ours), theirs))
 }
@@ -508,6 +530,51 @@ mod tests {
     fn an_unknown_profile_names_the_known_ones() {
         let error = profiles().get("nonsense").unwrap_err().to_string();
         assert!(error.contains("first-stage, second-stage"), "{error}");
+    }
+
+    #[test]
+    fn guests_that_share_the_processors_have_more_time() {
+        let (alone, shared) = (profiles().limits(1), profiles().limits(2));
+        assert_eq!(2 * alone.total, shared.total);
+        assert_eq!(2 * alone.silence, shared.silence);
+    }
+
+    const LONG: Duration = Duration::from_secs(60);
+    const SHORT: Duration = Duration::from_millis(300);
+
+    /// Why a shell did not come to its end that stands for an emulator, if it did not.
+    fn hung(script: &str, total: Duration, silence: Duration) -> Option<String> {
+        let dir = tempfile::tempdir().unwrap();
+        let record = Record::new(true, dir.path());
+        let mut command = Command::new("sh");
+        command.args(["-c", script, "sh"]);
+        command.env("CONSOLE", &record.console_log);
+        let limits = Limits { total, silence };
+        let start = Instant::now();
+        let record = attend(command, record, limits, |_, line| match line {
+            "enough" => ControlFlow::Break(()),
+            _ => ControlFlow::Continue(()),
+        });
+        assert!(start.elapsed() < LONG);
+        record.unwrap().hung
+    }
+
+    #[test]
+    fn the_watchdog_ends_what_hangs() {
+        let silent = hung("exec sleep 99", LONG, SHORT).unwrap();
+        assert!(silent.contains("said nothing"), "{silent}");
+        let busy = "while :; do echo x >>$CONSOLE; sleep 0.01; done";
+        let endless = hung(busy, SHORT, LONG).unwrap();
+        assert!(endless.contains("had not ended"), "{endless}");
+        assert_eq!(hung("echo x >>$CONSOLE", LONG, LONG), None);
+    }
+
+    #[test]
+    fn a_guest_may_be_broken_off_or_die() {
+        let enough = hung("echo enough >>$CONSOLE; exec sleep 99", LONG, LONG).unwrap();
+        assert!(enough.contains("enough was seen"), "{enough}");
+        let dead = hung("echo no memory >&2; exit 3", LONG, LONG).unwrap();
+        assert!(dead.ends_with("3: no memory"), "{dead}");
     }
 
     #[test]

@@ -1,19 +1,24 @@
 // SPDX-License-Identifier: GPL-2.0
 //! What guests are made of: the emulator, kernels, and for each kernel an initramfs with its
-//! programs and modules. Everything is built at most once a run, when it is first needed.
+//! programs and modules. Everything is built at most once a run, when it is first needed. Guests
+//! run side by side, as many as there are processors and memory for.
 
 use crate::console;
 use crate::ctx::Ctx;
-use crate::guest::{self, Boot, Port, Profile, Profiles, Record};
+use crate::guest::{self, Boot, Limits, Port, Profile, Profiles, Record};
 use crate::initramfs::{self, Entry};
 use crate::kernel::{self, Flavour, KernelBuild};
+use crate::proc;
 use crate::qemu::{self, QemuBuild, Target};
 use crate::selftests;
 use crate::um;
 use anyhow::{Context, Result};
 use std::collections::HashMap;
 use std::fs;
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc;
 use walkdir::WalkDir;
 
 pub struct Lab<'a> {
@@ -22,6 +27,22 @@ pub struct Lab<'a> {
     qemu: Option<QemuBuild>,
     systems: HashMap<Flavour, System>,
 }
+
+/// A guest to boot.
+#[derive(Clone, Debug)]
+pub struct Guest {
+    pub flavour: Flavour,
+    pub profile: String,
+    /// Tells guests of one profile apart.
+    pub name: String,
+    /// What it runs, one after another.
+    pub programs: Vec<String>,
+    /// More of the kernel command line.
+    pub append: String,
+}
+
+/// What a guest needs of the host's memory, in KiB: its own, and the emulator's.
+const GUEST_MEMORY: usize = 5 << 19;
 
 /// A kernel and the initramfs that goes with it.
 #[derive(Clone, Debug)]
@@ -92,29 +113,92 @@ impl<'a> Lab<'a> {
         }
     }
 
-    /// Boots a guest and follows it to its end. `name` tells guests of one profile apart.
-    pub fn run(
-        &mut self,
-        flavour: Flavour,
-        profile: &str,
-        name: &str,
-        append: &str,
-        mut seen: impl FnMut(Port, &str),
-    ) -> Result<Record> {
-        let system = self.system(flavour)?;
+    /// Boots a guest and follows it to its end; `seen` gets each line as it comes.
+    pub fn run(&mut self, guest: &Guest, mut seen: impl FnMut(Port, &str)) -> Result<Record> {
+        let system = self.system(guest.flavour)?;
         let qemu = self.qemu()?;
-        let profile = self.profiles.get(profile)?;
+        let limits = self.profiles.limits(1);
+        self.follow(guest, &qemu, &system, limits, |port, line| {
+            seen(port, line);
+            ControlFlow::Continue(())
+        })
+    }
+
+    /// Boots guests, several at once, the first ones first. `enough` gets what a guest's tests have
+    /// printed so far when one has failed, and may break the guest off. `done` gets each guest with
+    /// what it left behind, in the order in which they end.
+    pub fn run_all(
+        &mut self,
+        guests: &[Guest],
+        enough: impl Fn(&Guest, &[String]) -> bool + Sync,
+        mut done: impl FnMut(&Guest, Record),
+    ) -> Result<()> {
+        let mut jobs = Vec::new();
+        for guest in guests {
+            jobs.push((guest, self.system(guest.flavour)?));
+        }
+        let qemu = self.qemu()?;
+        let at_once = at_once(self.ctx.jobs, available_memory()).min(jobs.len());
+        let limits = self.profiles.limits(at_once);
+        let next = AtomicUsize::new(0);
+        let (sender, records) = mpsc::channel();
+        let lab = &*self;
+        let work = |sender: mpsc::Sender<_>| {
+            while let Some((guest, system)) = jobs.get(next.fetch_add(1, Ordering::Relaxed)) {
+                let mut tests = Vec::new();
+                let record = lab.follow(guest, &qemu, system, limits, |port, line| {
+                    if port == Port::Tests {
+                        tests.push(line.to_owned());
+                        if line.trim_start().starts_with("not ok") && enough(guest, &tests) {
+                            return ControlFlow::Break(());
+                        }
+                    }
+                    ControlFlow::Continue(())
+                });
+                // When another guest could not be run, nobody listens any more.
+                let _ = sender.send((*guest, record));
+            }
+        };
+        std::thread::scope(|scope| {
+            let work = &work;
+            for _ in 0..at_once {
+                let sender = sender.clone();
+                scope.spawn(move || work(sender));
+            }
+            drop(sender);
+            let all = records.iter().try_for_each(|(guest, record)| {
+                done(guest, record?);
+                Ok(())
+            });
+            if all.is_err() {
+                next.store(jobs.len(), Ordering::Relaxed);
+                proc::kill_all();
+            }
+            all
+        })
+    }
+
+    fn follow(
+        &self,
+        guest: &Guest,
+        qemu: &QemuBuild,
+        system: &System,
+        limits: Limits,
+        mut seen: impl FnMut(Port, &str) -> ControlFlow<()>,
+    ) -> Result<Record> {
+        let name = &guest.name;
+        let profile = self.profiles.get(&guest.profile)?;
         let logs = self.logs().join(format!("{name}-{}", profile.name));
-        let boot = self.boot(&qemu, &system, flavour, profile, append);
-        let hint =
-            "see what QEMU says, and whether the machine has 2 GiB of free memory for a guest";
+        let append = format!("ext.run={} {}", guest.programs.join(","), guest.append);
+        let boot = self.boot(qemu, system, guest.flavour, profile, &append);
+        let hint = "see whether the disk is full";
         self.ctx
             .step(&format!("guest {name} {}", profile.name), hint, |step| {
-                guest::run(self.ctx, boot, &logs, |port, line| {
+                guest::run(self.ctx, boot, &logs, limits, |port, line| {
                     if !line.is_empty() {
                         step.note(console::untimed(line));
                     }
-                    seen(port, line);
+                    seen(port, line)
                 })
             })
     }
@@ -126,7 +210,7 @@ impl<'a> Lab<'a> {
         let logs = self.logs().join(&name);
         let hint = "see what the kernel said last, and whether there is 1 GiB of free memory";
         self.ctx.step(&format!("guest {name}"), hint, |step| {
-            let watchdog = self.profiles.watchdog();
+            let watchdog = self.profiles.limits(1).watchdog();
             um::run(self.ctx, &kernel, &logs, append, watchdog, |line| {
                 if !line.is_empty() {
                     step.note(console::untimed(line));
@@ -152,6 +236,21 @@ impl<'a> Lab<'a> {
     }
 }
 
+/// How many guests may run at once.
+fn at_once(processors: usize, memory: Option<usize>) -> usize {
+    let room = memory.map_or(processors, |memory| memory / GUEST_MEMORY);
+    processors.min(room).max(1)
+}
+
+/// The host's memory that is free or can be made so, in KiB.
+fn available_memory() -> Option<usize> {
+    let text = fs::read_to_string("/proc/meminfo").ok()?;
+    let line = text
+        .lines()
+        .find_map(|line| line.strip_prefix("MemAvailable:"))?;
+    line.trim().strip_suffix(" kB")?.parse().ok()
+}
+
 /// Adds all files below a folder, if there is one, except a module tree's links to its build.
 fn add_folder(entries: &mut Vec<Entry>, folder: &Path, prefix: &str, mode: u32) -> Result<()> {
     if !folder.is_dir() {
@@ -170,4 +269,18 @@ fn add_folder(entries: &mut Vec<Entry>, folder: &Path, prefix: &str, mode: u32) 
         });
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn guests_share_processors_and_memory() {
+        assert_eq!(at_once(2, Some(100 * GUEST_MEMORY)), 2);
+        assert_eq!(at_once(16, Some(3 * GUEST_MEMORY + 1)), 3);
+        assert_eq!(at_once(2, Some(0)), 1);
+        assert_eq!(at_once(2, None), 2);
+        assert!(available_memory().is_some_and(|memory| memory > 0));
+    }
 }

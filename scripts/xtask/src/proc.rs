@@ -2,12 +2,14 @@
 //! Children that never outlive this process, however it ends.
 
 use anyhow::{Context, Result};
+use nix::fcntl::{fcntl, FcntlArg, FdFlag};
 use nix::sys::prctl;
 use nix::sys::signal::{killpg, Signal};
 use nix::unistd::{getppid, setpgid, Pid};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use std::ops::{Deref, DerefMut};
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command};
 use std::sync::Mutex;
@@ -66,6 +68,18 @@ fn die_with_us(command: &mut Command, own_group: bool) {
     }
 }
 
+/// Lets a command have a descriptor, under its number. What other threads start meanwhile does not
+/// get it; here it is closed with the command.
+pub fn pass(command: &mut Command, fd: OwnedFd) {
+    // SAFETY: the closure makes a plain system call only, which is allowed between fork and exec.
+    unsafe {
+        command.pre_exec(move || {
+            fcntl(fd.as_raw_fd(), FcntlArg::F_SETFD(FdFlag::empty()))?;
+            Ok(())
+        });
+    }
+}
+
 /// Starts a command that dies with this process.
 pub fn spawn(command: &mut Command) -> Result<Proc> {
     die_with_us(command, true);
@@ -85,6 +99,13 @@ pub fn interactive(command: &mut Command) -> Result<std::process::ExitStatus> {
         .with_context(|| format!("cannot start {}", command.get_program().to_string_lossy()))
 }
 
+/// Kills all children. Who waits for one sees it die.
+pub fn kill_all() {
+    for group in groups().iter() {
+        let _ = killpg(*group, Signal::SIGKILL);
+    }
+}
+
 /// On Ctrl-C and its like: kill the children and leave. The cache needs no goodbye.
 pub fn handle_signals() {
     let Ok(mut signals) = Signals::new([SIGINT, SIGTERM, SIGHUP]) else {
@@ -92,11 +113,36 @@ pub fn handle_signals() {
     };
     std::thread::spawn(move || {
         if let Some(signal) = signals.forever().next() {
-            for group in groups().iter() {
-                let _ = killpg(*group, Signal::SIGKILL);
-            }
+            kill_all();
             eprintln!("\ninterrupted; the next run continues from here");
             signal_hook::low_level::exit(128 + signal);
         }
     });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Read;
+    use std::process::Stdio;
+
+    #[test]
+    fn a_descriptor_goes_to_one_child_only() {
+        let (reader, writer) = nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC).unwrap();
+        let fd = writer.as_raw_fd();
+        let mut chosen = Command::new("sh");
+        chosen.args(["-c", &format!("echo chosen >&{fd}")]);
+        pass(&mut chosen, writer);
+        let mut other = Command::new("sh");
+        other.args(["-c", &format!("echo other >&{fd}; exec sleep 60")]);
+        let _other = spawn(other.stderr(Stdio::null())).unwrap();
+        spawn(&mut chosen).unwrap().wait().unwrap();
+        drop(chosen);
+        // It has an end, though the other child is still there.
+        let mut text = String::new();
+        std::fs::File::from(reader)
+            .read_to_string(&mut text)
+            .unwrap();
+        assert_eq!(text, "chosen\n");
+    }
 }

@@ -6,6 +6,7 @@
 
 use crate::ktap::{Case, Outcome, Report};
 use anyhow::{bail, Context, Result};
+use regex::Regex;
 use serde::Deserialize;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -81,6 +82,19 @@ impl Record {
     pub fn failed(&self) -> bool {
         matches!(self.outcome, Outcome::Failed(_))
     }
+
+    /// Whether it is the failure that a pattern asks for. What went wrong with the run itself, which
+    /// anything could cause, has to be named in full.
+    pub fn fails_as(&self, pattern: &str) -> bool {
+        let name = self.name();
+        self.failed() && (pattern == name || !self.of_the_run && matches(pattern, &name))
+    }
+}
+
+/// Whether a name matches a pattern in which `*` stands for anything.
+pub fn matches(pattern: &str, name: &str) -> bool {
+    let pattern: Vec<String> = pattern.split('*').map(regex::escape).collect();
+    Regex::new(&format!("^{}$", pattern.join(".*"))).is_ok_and(|regex| regex.is_match(name))
 }
 
 /// How much of a suite was asked for.
@@ -293,9 +307,11 @@ pub fn tidy<'a>(program: &str, case: &'a str) -> &'a str {
         .unwrap_or(case)
 }
 
-/// The failures with reason and log, for the end of a run; empty without any.
+/// The failures with reason and log, by name, for the end of a run; empty without any.
 pub fn failures(records: &[Record]) -> String {
     let mut text = String::new();
+    let mut records: Vec<&Record> = records.iter().collect();
+    records.sort_by_key(|record| record.name());
     for record in records {
         if let Outcome::Failed(reason) = &record.outcome {
             let _ = writeln!(text, "FAILED {}", record.name());
@@ -393,6 +409,35 @@ mod tests {
                 skipped: 0
             }
         );
+    }
+
+    #[test]
+    fn a_pattern_asks_for_a_failure() {
+        assert!(matches("a/*.c", "a/b.c") && !matches("a/*.c", "a/bxc") && !matches("a", "ab"));
+        let ledger = ledger(&[
+            ("a", "x", Outcome::Failed("r".into())),
+            ("a", "y", Outcome::Passed),
+        ]);
+        let [failed, passed] = ledger.records() else {
+            panic!("there are two");
+        };
+        assert!(failed.fails_as("vtd/a/p.x") && failed.fails_as("vtd/*/p.*"));
+        assert!(!failed.fails_as("vtd/a/p.y") && !passed.fails_as("vtd/a/p.y"));
+        let broken = Record {
+            of_the_run: true,
+            ..failed.clone()
+        };
+        for pattern in ["vtd/a/*", "*/*/p.x", "vtd/a/p.*"] {
+            assert!(!broken.fails_as(pattern), "{pattern}");
+        }
+        assert!(broken.fails_as("vtd/a/p.x"));
+    }
+
+    #[test]
+    fn failures_are_listed_by_name() {
+        let failed = || Outcome::Failed("r".into());
+        let text = failures(ledger(&[("b", "x", failed()), ("a", "x", failed())]).records());
+        assert!(text.find("vtd/a/p.x") < text.find("vtd/b/p.x"), "{text}");
     }
 
     #[test]

@@ -3,7 +3,7 @@
 
 use crate::proc;
 use anyhow::{anyhow, bail, Context, Result};
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use std::collections::VecDeque;
 use std::fs::{self, File, OpenOptions};
 use std::io::{BufRead, BufReader, IsTerminal, Write};
@@ -21,24 +21,15 @@ const HEARTBEAT: Duration = Duration::from_secs(15);
 
 const TAIL: usize = 20;
 
-/// Where progress goes.
+/// Where progress goes: a bar for each step at work, below what is said.
 #[derive(Clone, Default)]
 pub struct Ui {
-    bar: Arc<Mutex<Option<ProgressBar>>>,
+    bars: MultiProgress,
 }
 
 impl Ui {
-    fn bar(&self) -> std::sync::MutexGuard<'_, Option<ProgressBar>> {
-        self.bar
-            .lock()
-            .unwrap_or_else(|poisoned| poisoned.into_inner())
-    }
-
     pub fn say(&self, line: &str) {
-        match self.bar().as_ref() {
-            Some(bar) if !bar.is_hidden() => bar.suspend(|| println!("{line}")),
-            _ => println!("{line}"),
-        }
+        self.bars.suspend(|| println!("{line}"));
     }
 }
 
@@ -53,7 +44,8 @@ pub struct Step {
     bar: Option<ProgressBar>,
 }
 
-fn seconds(time: Duration) -> String {
+/// A time as it is shown.
+pub fn seconds(time: Duration) -> String {
     let s = time.as_secs();
     match s {
         0..60 => format!("{:.1} s", time.as_secs_f32()),
@@ -66,7 +58,7 @@ fn announce(what: &str, name: &str) {
         return;
     };
     if let Ok(mut file) = OpenOptions::new().create(true).append(true).open(path) {
-        let _ = writeln!(file, "{what} {name}");
+        let _ = file.write_all(format!("{what} {name}\n").as_bytes());
     }
 }
 
@@ -96,7 +88,8 @@ impl Step {
         let message = Arc::new(Mutex::new(String::new()));
         let tty = std::io::stderr().is_terminal();
         let bar = tty.then(|| {
-            let bar = ProgressBar::new_spinner().with_prefix(name.to_owned());
+            let bar = ui.bars.add(ProgressBar::new_spinner());
+            bar.set_prefix(name.to_owned());
             if let Ok(style) =
                 ProgressStyle::with_template("{spinner} {prefix:28} {elapsed:>5}  {wide_msg}")
             {
@@ -105,7 +98,6 @@ impl Step {
             bar.enable_steady_tick(Duration::from_millis(120));
             bar
         });
-        ui.bar().clone_from(&bar);
         announce("begin", name);
 
         // Without a terminal, a line now and then from a thread that ends with the step.
@@ -138,8 +130,8 @@ impl Step {
         }
         if let Some(bar) = bar {
             bar.finish_and_clear();
+            ui.bars.remove(&bar);
         }
-        ui.bar().take();
         match result {
             Ok(value) => {
                 announce("end", name);

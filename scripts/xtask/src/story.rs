@@ -8,7 +8,7 @@ use crate::console;
 use crate::ctx::Ctx;
 use crate::guest::Port;
 use crate::kernel::Flavour;
-use crate::lab::Lab;
+use crate::lab::{Guest, Lab};
 use anyhow::{bail, Result};
 use std::collections::BTreeMap;
 
@@ -161,17 +161,18 @@ pub fn run(ctx: &Ctx) -> Result<()> {
     ctx.say(format!(
         "\nLinux {release} boots on an emulated PC with VT-d:\n"
     ));
-    let guest = lab.run(
-        Flavour::Lean,
-        PROFILE,
-        "run",
-        "ext.run=ext_story ext.leaks=0",
-        |port, line| {
-            if port == Port::Console && EXCERPTS.iter().any(|excerpt| line.contains(excerpt)) {
-                ctx.say(format!("  | {}", console::untimed(line)));
-            }
-        },
-    )?;
+    let guest = Guest {
+        flavour: Flavour::Lean,
+        profile: PROFILE.into(),
+        name: "run".into(),
+        programs: vec!["ext_story".into()],
+        append: "ext.leaks=0".into(),
+    };
+    let guest = lab.run(&guest, |port, line| {
+        if port == Port::Console && EXCERPTS.iter().any(|excerpt| line.contains(excerpt)) {
+            ctx.say(format!("  | {}", console::untimed(line)));
+        }
+    })?;
     let (text, wrong) = Story::read(guest.tests.iter().map(String::as_str)).tell();
     ctx.say(text);
     ctx.say(format!(

@@ -91,7 +91,7 @@ pub fn run(lab: &mut Lab, ledger: &mut Ledger, selection: &Selection) -> Result<
         .is_ok_and(|status| status.success());
     for package in PACKAGES
         .iter()
-        .filter(|p| selected(&selection.parts, p.label))
+        .filter(|p| selected(&selection.parts, &format!("host/{}", p.label)))
     {
         let log = suite_log(lab, &format!("host-{}.log", package.label))?;
         let source = Source {

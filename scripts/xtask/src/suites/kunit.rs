@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
-//! Our KUnit suites: one boot of the debug kernel, which runs them before its init, and two of
-//! user-mode Linux, a kernel without IOMMU core, for them and for the examples in our Rust API.
+//! Our KUnit suites: two boots of user-mode Linux, a kernel without IOMMU core, for them and for
+//! the examples in our Rust API, and one of the debug kernel, which runs them before its init.
 
 use super::{account, selected, untimed, well, Health, Selection};
 use crate::guest::Record;
 use crate::kernel::Flavour;
 use crate::ktap;
-use crate::lab::Lab;
+use crate::lab::{Guest, Lab};
 use crate::results::{Ledger, Source, Totals};
 use crate::um;
 use anyhow::Result;
@@ -22,13 +22,7 @@ fn command_line(suites: &str) -> String {
 }
 
 pub fn run(lab: &mut Lab, ledger: &mut Ledger, selection: &Selection) -> Result<()> {
-    if selected(&selection.parts, PROFILE) {
-        let append = command_line(OURS);
-        let guest = lab.run(Flavour::Debug, PROFILE, "kunit", &append, |_, _| {})?;
-        judge(lab, ledger, PROFILE, &guest);
-        account(lab, ledger, "kunit", PROFILE, &[], &guest, |_, _, _| {});
-    }
-    if selected(&selection.parts, UM) {
+    if selected(&selection.parts, "kunit/um") {
         for (name, suites) in [("kunit", OURS), ("doctest", EXAMPLES)] {
             let guest = lab.um(Flavour::Um, name, &command_line(suites))?;
             judge(lab, ledger, UM, &guest);
@@ -45,6 +39,19 @@ pub fn run(lab: &mut Lab, ledger: &mut Ledger, selection: &Selection) -> Result<
                 ledger.fail(source, "console", reason);
             }
         }
+    }
+    let settled = selection.is_settled("kunit", PROFILE, ledger.records());
+    if selected(&selection.parts, "kunit/first-stage") && !settled {
+        let guest = Guest {
+            flavour: Flavour::Debug,
+            profile: PROFILE.into(),
+            name: "kunit".into(),
+            programs: Vec::new(),
+            append: command_line(OURS),
+        };
+        let guest = lab.run(&guest, |_, _| {})?;
+        judge(lab, ledger, PROFILE, &guest);
+        account(lab.ctx, ledger, "kunit", PROFILE, &[], &guest, |_, _, _| {});
     }
     Ok(())
 }

@@ -72,11 +72,11 @@ struct Lint<'a> {
 }
 
 pub fn run(lab: &mut Lab, ledger: &mut Ledger, selection: &Selection) -> Result<()> {
-    if selected(&selection.parts, "misuse") {
+    if selected(&selection.parts, "lint/misuse") {
         let kernel = lab.system(Flavour::Lean)?.kernel;
         misuse::run(lab, ledger, &kernel)?;
     }
-    let checked = ["text", "host", "kernel"];
+    let checked = ["lint/text", "lint/host", "lint/kernel"];
     if !checked.iter().any(|part| selected(&selection.parts, part)) {
         return Ok(());
     }

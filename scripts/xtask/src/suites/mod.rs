@@ -33,14 +33,16 @@ const PROGRAMS: [&str; 5] = [
     "pasid_testdev",
 ];
 
-/// What to run.
+/// What to run. The lists hold patterns; none of them means everything.
 #[derive(Clone, Debug, Default)]
 pub struct Selection {
     pub suites: Vec<String>,
     pub programs: Option<Vec<String>>,
     pub profiles: Option<Vec<String>>,
-    /// Packages of the suite host, kinds of checks of lint, kernels of kunit.
+    /// `suite/part`: packages of host, kinds of checks of lint, kernels of kunit.
     pub parts: Option<Vec<String>>,
+    /// Patterns of failures. Where those that could come have come, the rest is left out.
+    pub until: Vec<String>,
 }
 
 impl Selection {
@@ -101,10 +103,25 @@ impl Selection {
                 None if narrowed => vec!["vtd".into()],
                 None => SUITES.map(str::to_owned).to_vec(),
             },
-            programs: options.test.clone().map(|test| vec![test]),
+            // A capability may have several: dma_owner has dma_owner and dma_owner_vfio.
+            programs: options
+                .test
+                .as_ref()
+                .map(|test| vec![test.clone(), format!("{test}_*")]),
             profiles: options.profile.clone().map(|profile| vec![profile]),
-            parts: None,
+            ..Default::default()
         })
+    }
+
+    /// Whether there is a failure for each pattern that results of a profile could match.
+    fn is_settled(&self, suite: &str, profile: &str, records: &[Record]) -> bool {
+        let about = |pattern: &&String| match pattern.split('/').collect::<Vec<_>>()[..] {
+            [suites, profiles, _] => suites == suite && results::matches(profiles, profile),
+            _ => false,
+        };
+        let mut about = self.until.iter().filter(about).peekable();
+        about.peek().is_some()
+            && about.all(|pattern| records.iter().any(|record| record.fails_as(pattern)))
     }
 
     fn extent(&self) -> Extent {
@@ -168,10 +185,10 @@ impl std::fmt::Display for Failed {
     }
 }
 
-/// Whether a list names something; no list names everything.
+/// Whether a list of patterns names something; no list names everything.
 fn selected(list: &Option<Vec<String>>, name: &str) -> bool {
     list.as_ref()
-        .is_none_or(|list| list.iter().any(|item| item == name))
+        .is_none_or(|list| list.iter().any(|pattern| results::matches(pattern, name)))
 }
 
 /// Lists what failed and prints the last line; fails unless something ran and all of it passed.
@@ -262,11 +279,11 @@ fn split<'a>(lines: &[&'a str]) -> (Vec<ProgramRun<'a>>, Health) {
 
 /// Accounts for a guest that ran `programs`: their results, and whether the guest itself was well.
 fn account(
-    lab: &Lab,
+    ctx: &Ctx,
     ledger: &mut Ledger,
     suite: &str,
     profile: &str,
-    programs: &[&str],
+    programs: &[String],
     guest: &GuestRecord,
     mut judge: impl FnMut(&mut Ledger, Source, ktap::Report),
 ) {
@@ -280,7 +297,7 @@ fn account(
             program: short,
             log: &guest.tests_log,
         };
-        let Some(run) = runs.iter().find(|run| run.name == *program) else {
+        let Some(run) = runs.iter().find(|run| run.name == program) else {
             ledger.fail(source, "run", "the guest did not come to run it");
             continue;
         };
@@ -301,7 +318,7 @@ fn account(
                 format!("exit status {status} though no case failed"),
             ),
         }
-        lab.ctx.say(format!(
+        ctx.say(format!(
             "  {suite}/{profile}/{short}: {} in {:.1} s",
             Totals::of(&ledger.records()[before..]),
             run.seconds

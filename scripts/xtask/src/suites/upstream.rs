@@ -7,7 +7,7 @@
 use super::account;
 use crate::kernel::Flavour;
 use crate::ktap::{Case, Outcome, Report};
-use crate::lab::Lab;
+use crate::lab::{Guest, Lab};
 use crate::results::{Ledger, Source};
 use anyhow::{Context, Result};
 use std::collections::BTreeSet;
@@ -17,64 +17,75 @@ const PROFILE: &str = "first-stage";
 const PROGRAMS: [&str; 2] = ["upstream/iommufd", "upstream/iommufd_fail_nth"];
 
 /// The tests map huge pages: 2 MiB each, 128 MiB in the largest.
-const APPEND: &str = "ext.run=upstream/iommufd,upstream/iommufd_fail_nth ext.hugepages=256";
+const HUGE_PAGES: &str = "ext.hugepages=256";
 
-/// What the programs cause when the series is on, and how a guest is told to count it.
+/// The kernel with the series on.
+const OURS: Flavour = Flavour::Lean;
+
+/// What the programs cause on it, and how a guest is told to count it.
 const EVENT: &str = "iommu_ext/iommu_domain_alloc_user";
 
 pub fn run(lab: &mut Lab, ledger: &mut Ledger) -> Result<()> {
+    let mut guests = Vec::new();
     for flavour in [Flavour::Pristine, Flavour::Off, Flavour::Lean] {
-        let series = lab.system(flavour)?.kernel.series;
-        let path = lab
-            .ctx
-            .repo
-            .join(format!("scripts/upstream/iommufd-{series}.txt"));
-        let list = fs::read_to_string(&path).with_context(|| {
-            format!(
-                "There is no list of the tests that Linux {series} passes, {}. Run upstream's \
-                 iommufd selftests on that kernel unpatched and check in the names that pass.",
-                path.display()
-            )
-        })?;
-        let list = names(&list);
-        let kernel = flavour.name();
-        let ours = matches!(flavour, Flavour::Lean);
-        let append = if ours {
-            format!("{APPEND} ext.trace={EVENT}")
-        } else {
-            APPEND.to_owned()
+        let trace = match flavour {
+            OURS => format!(" ext.trace={EVENT}"),
+            _ => String::new(),
         };
-        let guest = lab.run(
+        guests.push(Guest {
             flavour,
-            PROFILE,
-            &format!("upstream-{kernel}"),
-            &append,
-            |_, _| {},
-        )?;
-        account(
-            lab,
-            ledger,
-            "upstream",
-            kernel,
-            &PROGRAMS,
-            &guest,
-            |ledger, source, report| compare(ledger, source, report, &list),
-        );
-        for program in PROGRAMS.iter().filter(|_| ours) {
-            let source = Source {
-                suite: "upstream",
-                profile: kernel,
-                program: program.rsplit('/').next().unwrap_or(program),
-                log: &guest.tests_log,
-            };
-            let served = match traced(&guest.tests, program) {
-                Some(count) if count > 0 => Outcome::Passed,
-                count => Outcome::Failed(format!("{EVENT} was seen {count:?} times")),
-            };
-            ledger.add(source, "served_by_domain_alloc_user", served);
-        }
+            profile: PROFILE.into(),
+            name: format!("upstream-{}", flavour.name()),
+            programs: PROGRAMS.map(str::to_owned).to_vec(),
+            append: format!("{HUGE_PAGES}{trace}"),
+        });
     }
-    Ok(())
+    let series = lab.system(OURS)?.kernel.series;
+    let path = lab
+        .ctx
+        .repo
+        .join(format!("scripts/upstream/iommufd-{series}.txt"));
+    let list = fs::read_to_string(&path).with_context(|| {
+        format!(
+            "There is no list of the tests that Linux {series} passes, {}. Run upstream's \
+             iommufd selftests on that kernel unpatched and check in the names that pass.",
+            path.display()
+        )
+    })?;
+    let list = names(&list);
+    let ctx = lab.ctx;
+    lab.run_all(
+        &guests,
+        |_, _| false,
+        |Guest {
+             flavour, programs, ..
+         },
+         record| {
+            let (suite, profile) = ("upstream", flavour.name());
+            account(
+                ctx,
+                ledger,
+                suite,
+                profile,
+                programs,
+                &record,
+                |ledger, source, report| compare(ledger, source, report, &list),
+            );
+            for program in programs.iter().filter(|_| *flavour == OURS) {
+                let source = Source {
+                    suite,
+                    profile,
+                    program: program.rsplit('/').next().unwrap_or(program),
+                    log: &record.tests_log,
+                };
+                let served = match traced(&record.tests, program) {
+                    Some(count) if count > 0 => Outcome::Passed,
+                    count => Outcome::Failed(format!("{EVENT} was seen {count:?} times")),
+                };
+                ledger.add(source, "served_by_domain_alloc_user", served);
+            }
+        },
+    )
 }
 
 /// How often the guest saw a program cause the event.

@@ -1,12 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0
 //! Our kselftests on emulated VT-d: one guest a profile, which runs all programs that name it.
 
-use super::{account, selected, texts, Selection, Text};
+use super::{account, selected, split, texts, Selection, Text};
 use crate::kernel::Flavour;
-use crate::lab::Lab;
-use crate::results::Ledger;
+use crate::ktap;
+use crate::lab::{Guest, Lab};
+use crate::results::{Ledger, Source};
 use anyhow::{bail, Result};
+use std::cmp::Reverse;
 use std::path::Path;
+
+const SUITE: &str = "vtd";
 
 /// Where the programs are.
 pub const FOLDER: &str = "tools/testing/selftests/iommu";
@@ -53,13 +57,6 @@ fn programs(folder: &Path, known: &[&str]) -> Result<Vec<Program>> {
     Ok(found)
 }
 
-/// Whether a program is a capability's: `dma_owner` has dma_owner and dma_owner_vfio.
-fn belongs(program: &str, capability: &str) -> bool {
-    program
-        .strip_prefix(capability)
-        .is_some_and(|rest| rest.is_empty() || rest.starts_with('_'))
-}
-
 pub fn run(lab: &mut Lab, ledger: &mut Ledger, selection: &Selection) -> Result<()> {
     let known: Vec<String> = lab
         .profiles
@@ -69,42 +66,70 @@ pub fn run(lab: &mut Lab, ledger: &mut Ledger, selection: &Selection) -> Result<
         .collect();
     let known: Vec<&str> = known.iter().map(String::as_str).collect();
     let all = programs(&lab.ctx.repo.join(FOLDER), &known)?;
+    let mut guests = Vec::new();
     for profile in known
         .iter()
         .filter(|profile| selected(&selection.profiles, profile))
     {
-        let names: Vec<&str> = all
+        let programs: Vec<String> = all
             .iter()
             .filter(|program| program.profiles.iter().any(|name| name == profile))
-            .map(|program| program.name.as_str())
-            .filter(|name| {
-                selection
-                    .programs
-                    .as_ref()
-                    .is_none_or(|list| list.iter().any(|item| belongs(name, item)))
-            })
+            .filter(|program| selected(&selection.programs, &program.name))
+            .map(|program| program.name.clone())
             .collect();
-        if names.is_empty() {
+        if programs.is_empty() {
             continue;
         }
         let long = if lab.ctx.options.long {
-            " ext.long=1"
+            "ext.long=1"
         } else {
             ""
         };
-        let append = format!("ext.run={}{long}", names.join(","));
-        let guest = lab.run(Flavour::Debug, profile, "vtd", &append, |_, _| {})?;
-        account(
-            lab,
-            ledger,
-            "vtd",
-            profile,
-            &names,
-            &guest,
-            |ledger, source, report| ledger.report(source, report),
-        );
+        guests.push(Guest {
+            flavour: Flavour::Debug,
+            profile: profile.to_string(),
+            name: SUITE.into(),
+            programs,
+            append: long.into(),
+        });
     }
-    Ok(())
+    // The longest first, so that none is alone at the end.
+    guests.sort_by_key(|guest| Reverse(guest.programs.len()));
+    let ctx = lab.ctx;
+    lab.run_all(
+        &guests,
+        |guest, tests| settled(selection, &guest.profile, tests),
+        |Guest {
+             profile, programs, ..
+         },
+         record| {
+            account(
+                ctx,
+                ledger,
+                SUITE,
+                profile,
+                programs,
+                &record,
+                Ledger::report,
+            )
+        },
+    )
+}
+
+/// Whether what a guest's programs have printed is all that it is run for.
+fn settled(selection: &Selection, profile: &str, tests: &[String]) -> bool {
+    let lines: Vec<&str> = tests.iter().map(String::as_str).collect();
+    let mut ledger = Ledger::default();
+    for run in split(&lines).0 {
+        let source = Source {
+            suite: SUITE,
+            profile,
+            program: run.name,
+            log: Path::new(""),
+        };
+        ledger.report(source, ktap::parse(run.lines));
+    }
+    selection.is_settled(SUITE, profile, ledger.records())
 }
 
 #[cfg(test)]
@@ -123,11 +148,28 @@ mod tests {
     }
 
     #[test]
-    fn a_capability_may_have_several_programs() {
-        assert!(belongs("dma_owner", "dma_owner"));
-        assert!(belongs("dma_owner_vfio", "dma_owner"));
-        assert!(!belongs("dma_ownership", "dma_owner"));
-        assert!(!belongs("ioasid", "dma_owner"));
+    fn enough_is_a_failure_for_each_pattern_about_the_guest() {
+        let tests = [
+            "# program p begin",
+            "TAP version 13",
+            "1..3",
+            "ok 1 global.a",
+            "not ok 2 f.b",
+        ]
+        .map(str::to_owned);
+        let settled = |patterns: &[&str]| {
+            let selection = Selection {
+                until: patterns.iter().map(|p| p.to_string()).collect(),
+                ..Default::default()
+            };
+            super::settled(&selection, "ats", &tests)
+        };
+        assert!(settled(&["vtd/ats/p.*b"]));
+        assert!(settled(&["vtd/*/p.f.b", "host/logic/x.y", "vtd/lazy/p.a"]));
+        assert!(!settled(&["vtd/ats/p.*b", "vtd/*/p.a"]));
+        assert!(!settled(&["vtd/ats/p.*b", "vtd/ats/guest.console"]));
+        assert!(!settled(&["vtd/lazy/p.*b"]));
+        assert!(!settled(&[]));
     }
 
     #[test]
