@@ -22,6 +22,7 @@ Settings (make VARIABLE=value target):
   T=name         make test: one kselftest in the guest
   PROFILE=name   make test: one guest profile
   LONG=1         make test: the long form of the stress tests
+  M=name         make mutants: one mutant; M=ioasid-* those whose names match
   OUT=dir        make tree: where to write the patched kernel source
   CACHE=dir      where everything is kept (default $XDG_CACHE_HOME/iommu-ext)
   MIRROR=url     Debian mirror (default: the host's)
@@ -36,6 +37,7 @@ pub struct Options {
     pub suite: Option<String>,
     pub test: Option<String>,
     pub profile: Option<String>,
+    pub mutant: Option<String>,
     pub long: bool,
     pub out: Option<PathBuf>,
     pub kvm: bool,
@@ -54,6 +56,7 @@ impl Options {
             suite: var("SUITE"),
             test: var("T"),
             profile: var("PROFILE"),
+            mutant: var("M"),
             long: var("LONG").is_some_and(|v| v != "0"),
             out: var("OUT").map(PathBuf::from),
             kvm: var("KVM").is_some_and(|v| v != "0"),

@@ -9,14 +9,15 @@ use crate::cache;
 use crate::ctx::Ctx;
 use crate::ktap::Outcome;
 use crate::lab::Lab;
-use crate::results::{Record, Totals};
+use crate::results::{matches, Record, Totals};
+use crate::step::seconds;
 use crate::suites::{self, Selection, Text};
 use anyhow::{bail, Context, Result};
 use serde::Deserialize;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 const FOLDER: &str = "scripts/mutants";
 
@@ -58,6 +59,19 @@ impl Change {
     }
 }
 
+impl Mutant {
+    /// About how many seconds it takes to try it, on two processors.
+    fn cost(&self) -> u32 {
+        let suite = |name: &String| match name.as_str() {
+            "host" => 20,
+            "lint" => 60,
+            "kunit" => 60,
+            _ => 120,
+        };
+        selection(&self.caught_by).suites.iter().map(suite).sum()
+    }
+}
+
 fn parse(name: &str, text: &str) -> Result<Mutant> {
     let mut mutant: Mutant = toml::from_str(text)?;
     if mutant.change.is_empty() || mutant.caught_by.is_empty() || mutant.why.trim().is_empty() {
@@ -74,6 +88,7 @@ fn parse(name: &str, text: &str) -> Result<Mutant> {
     Ok(mutant)
 }
 
+/// The mutants whose names a pattern matches, those that are tried soonest first.
 fn read(ctx: &Ctx, only: Option<&str>) -> Result<Vec<Mutant>> {
     let mut mutants = Vec::new();
     for Text { name, path, text } in suites::texts(&ctx.repo.join(FOLDER), "toml")? {
@@ -81,18 +96,29 @@ fn read(ctx: &Ctx, only: Option<&str>) -> Result<Vec<Mutant>> {
             parse(&name, &text).with_context(|| format!("{} is not understood", path.display()))?;
         mutants.push(mutant);
     }
+    let mut chosen = choose(mutants, only)?;
+    // Stable: mutants of one capability stay together and share what is built for them.
+    chosen.sort_by_key(Mutant::cost);
+    Ok(chosen)
+}
+
+fn choose(mutants: Vec<Mutant>, only: Option<&str>) -> Result<Vec<Mutant>> {
     let Some(only) = only else {
         return Ok(mutants);
     };
     let names: Vec<String> = mutants.iter().map(|mutant| mutant.name.clone()).collect();
-    mutants.retain(|mutant| mutant.name == only);
-    if mutants.is_empty() {
+    let chosen: Vec<Mutant> = mutants
+        .into_iter()
+        .filter(|mutant| matches(only, &mutant.name))
+        .collect();
+    if chosen.is_empty() {
         bail!(
-            "There is no mutant {only}. M is one of {}.",
+            "There is no mutant {only}. M is one of these, or a pattern such as ioasid-* for \
+             several: {}.",
             names.join(", ")
         );
     }
-    Ok(mutants)
+    Ok(chosen)
 }
 
 /// Brings the copy of the repository up to date, touching only what differs.
@@ -180,44 +206,82 @@ fn survived<'a>(patterns: &'a [String], records: &[Record]) -> Vec<&'a str> {
 }
 
 /// Applies one mutant and runs what must catch it.
-fn attempt(ctx: &Ctx, variant: &Ctx, mutant: &Mutant) -> Result<Outcome> {
-    sync(ctx, &variant.repo, &mutant.change)?;
+fn attempt(ctx: &Ctx, variant: &Ctx, mutant: &Mutant) -> Result<()> {
+    sync(ctx, &variant.repo, &mutant.change).context("it cannot be applied")?;
     let mut lab = Lab::new(variant)?;
-    let records = match suites::run(&mut lab, &selection(&mutant.caught_by)) {
-        Ok(records) => records,
-        Err(error) => return Ok(Outcome::Failed(format!("it could not be tried: {error:#}"))),
-    };
+    let records =
+        suites::run(&mut lab, &selection(&mutant.caught_by)).context("it could not be tried")?;
     let missed = survived(&mutant.caught_by, &records);
-    if missed.is_empty() {
-        return Ok(Outcome::Passed);
+    if !missed.is_empty() {
+        bail!("it survived: no failure matches {}", missed.join(", "));
     }
-    Ok(Outcome::Failed(format!(
-        "it survived: no failure matches {}",
-        missed.join(", ")
-    )))
+    Ok(())
+}
+
+/// How far a run has come.
+struct Progress {
+    start: Instant,
+    /// What the tried ones and all together were expected to cost.
+    tried: u32,
+    all: u32,
+    caught: usize,
+    survived: usize,
+}
+
+impl Progress {
+    /// The sum so far, and how long the rest takes at this pace.
+    fn tell(&self) -> String {
+        let gone = self.start.elapsed();
+        let rest = gone.mul_f64(f64::from(self.all - self.tried) / f64::from(self.tried.max(1)));
+        format!(
+            "{} caught, {} survived in {}, about {} to go",
+            self.caught,
+            self.survived,
+            seconds(gone),
+            seconds(rest)
+        )
+    }
 }
 
 pub fn run(ctx: &Ctx) -> Result<()> {
-    let only = std::env::var("M").ok().filter(|name| !name.is_empty());
-    let mutants = read(ctx, only.as_deref())?;
+    let mutants = read(ctx, ctx.options.mutant.as_deref())?;
     ctx.hold()?;
     let copy = ctx.cache.join("mutants");
     let variant = ctx.variant("mutant", &copy);
+    let mut progress = Progress {
+        start: Instant::now(),
+        tried: 0,
+        all: mutants.iter().map(Mutant::cost).sum(),
+        caught: 0,
+        survived: 0,
+    };
+    ctx.say(format!(
+        "{} mutants, which take about {} on two processors, and longer the first time",
+        mutants.len(),
+        seconds(Duration::from_secs(progress.all.into()))
+    ));
     let mut records = Vec::new();
-    for mutant in &mutants {
-        ctx.say(format!("\nMutant {}: {}", mutant.name, mutant.why));
+    for (at, mutant) in mutants.iter().enumerate() {
+        let name = format!("Mutant {} of {}, {}", at + 1, mutants.len(), mutant.name);
+        ctx.say(format!("\n{name}: {}", mutant.why));
         let start = Instant::now();
-        let outcome = attempt(ctx, &variant, mutant)
-            .with_context(|| format!("cannot apply the mutant {}", mutant.name))?;
-        ctx.say(format!(
-            "Mutant {}: {} in {:.0} s",
-            mutant.name,
-            match &outcome {
-                Outcome::Failed(reason) => reason,
-                _ => "caught",
-            },
-            start.elapsed().as_secs_f32()
-        ));
+        let outcome = match attempt(ctx, &variant, mutant) {
+            Ok(()) => Outcome::Passed,
+            Err(error) => Outcome::Failed(format!("{error:#}")),
+        };
+        progress.tried += mutant.cost();
+        let verdict = match &outcome {
+            Outcome::Failed(reason) => {
+                progress.survived += 1;
+                reason
+            }
+            _ => {
+                progress.caught += 1;
+                "caught"
+            }
+        };
+        let time = seconds(start.elapsed());
+        ctx.say(format!("{name}: {verdict}, {time}\n{}", progress.tell()));
         records.push(Record {
             suite: "mutants".into(),
             profile: "all".into(),
@@ -304,6 +368,40 @@ mod tests {
         assert_eq!(chosen.profiles, names(&["*", "ats"]));
         assert_eq!(chosen.programs, names(&["p_*"]));
         assert_eq!(selection(&patterns[2..]).programs, None);
+    }
+
+    #[test]
+    fn mutants_are_chosen_by_pattern() {
+        let mutants = || ["a-x", "a-y", "b"].map(|name| parse(name, GOOD).unwrap());
+        let chosen = |only| -> Result<Vec<String>> {
+            let chosen = choose(mutants().into(), only)?;
+            Ok(chosen.into_iter().map(|mutant| mutant.name).collect())
+        };
+        assert_eq!(chosen(None).unwrap(), ["a-x", "a-y", "b"]);
+        assert_eq!(chosen(Some("a-*")).unwrap(), ["a-x", "a-y"]);
+        assert_eq!(chosen(Some("b")).unwrap(), ["b"]);
+        let error = chosen(Some("a")).unwrap_err().to_string();
+        assert!(
+            error.contains("no mutant a") && error.contains("a-x, a-y, b"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn the_pace_so_far_tells_the_rest() {
+        let progress = Progress {
+            start: Instant::now() - Duration::from_secs(100),
+            tried: 50,
+            all: 200,
+            caught: 3,
+            survived: 1,
+        };
+        let text = progress.tell();
+        assert!(
+            text.starts_with("3 caught, 1 survived in 1 min 40 s"),
+            "{text}"
+        );
+        assert!(text.ends_with("about 5 min 00 s to go"), "{text}");
     }
 
     fn record(name: &str, outcome: Outcome) -> Record {
