@@ -88,12 +88,16 @@ pub fn clean(ctx: &Ctx) -> Result<()> {
 /// Stops before a cold start that cannot end well.
 pub fn check_space(ctx: &Ctx) -> Result<()> {
     let stat = nix::sys::statvfs::statvfs(&ctx.cache)?;
-    let free = (stat.blocks_available() * stat.fragment_size()) >> 30;
+    is_enough(&ctx.cache, stat.blocks_available() * stat.fragment_size())
+}
+
+fn is_enough(cache: &Path, free: u64) -> Result<()> {
+    let free = free >> 30;
     if free < NEEDED {
         bail!(
             "There are {free} GiB free at {}, and toolchain, sources and builds need about {NEEDED}. \
              Free some space, or give another place with CACHE=dir.",
-            ctx.cache.display()
+            cache.display()
         );
     }
     Ok(())
@@ -241,6 +245,13 @@ mod tests {
         remove(&path).unwrap();
         assert!(!path.exists());
         remove(&path).unwrap();
+    }
+
+    #[test]
+    fn a_cold_start_needs_space() {
+        assert!(is_enough(Path::new("/c"), NEEDED << 30).is_ok());
+        let error = is_enough(Path::new("/c"), (NEEDED << 30) - 1).unwrap_err();
+        assert!(error.to_string().contains("11 GiB free at /c"), "{error}");
     }
 
     #[test]

@@ -47,6 +47,14 @@ fn var(name: &str) -> Option<String> {
     env::var(name).ok().filter(|value| !value.is_empty())
 }
 
+fn switch(name: &str) -> Result<bool> {
+    match var(name).as_deref() {
+        None | Some("0") => Ok(false),
+        Some("1") => Ok(true),
+        Some(other) => bail!("{name}={other} means nothing; {name} is 1 or 0, or left out."),
+    }
+}
+
 impl Options {
     fn from_env() -> Result<Self> {
         let options = Options {
@@ -57,9 +65,9 @@ impl Options {
             test: var("T"),
             profile: var("PROFILE"),
             mutant: var("M"),
-            long: var("LONG").is_some_and(|v| v != "0"),
+            long: switch("LONG")?,
             out: var("OUT").map(PathBuf::from),
-            kvm: var("KVM").is_some_and(|v| v != "0"),
+            kvm: switch("KVM")?,
         };
         if let Some(kver) = &options.kver {
             if !SERIES.contains(&kver.as_str()) {

@@ -291,3 +291,49 @@ fn describe(command: &Command) -> String {
     );
     words.join(" ")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn failure(hint: &str, work: impl FnOnce(&mut Step) -> Result<()>) -> String {
+        let logs = tempfile::tempdir().unwrap();
+        let result = Step::perform(&Ui::default(), logs.path(), "a step", hint, work);
+        format!("{:#}", result.unwrap_err())
+    }
+
+    #[test]
+    fn a_failure_tells_the_last_lines_and_what_to_try() {
+        let text = failure("try again", |step| {
+            let script = "echo Err: Connection refused; exit 100";
+            step.run(Command::new("sh").args(["-c", script]))
+        });
+        let parts = [
+            "a step: sh failed (exit status: 100)",
+            "| Err: Connection refused",
+            "a-step.log",
+            "What to try: try again",
+        ];
+        for part in parts {
+            assert!(text.contains(part), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_full_disk_is_called_so() {
+        let own = failure("try again", |_| {
+            fs::write("/dev/full", "x").context("cannot write the archive")
+        });
+        let script = "echo x >/dev/full";
+        let commands = failure("try again", |step| {
+            step.run(Command::new("bash").args(["-c", script]))
+        });
+        for text in [own, commands] {
+            assert!(
+                text.contains("disk is full") && text.contains("CACHE=dir"),
+                "{text}"
+            );
+            assert!(!text.contains("try again"), "{text}");
+        }
+    }
+}
