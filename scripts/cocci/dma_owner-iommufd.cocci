@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-// iommufd claims for userspace, and still reports another owner as -EPERM.
+// iommufd claims for userspace, and still reports another owner, and nothing else, as -EPERM.
 // files: drivers/iommu/iommufd/device.c
 // hunks: 7.2=7 7.3=5
 // options: --no-includes
@@ -17,7 +17,7 @@ identifier igroup, rc;
  ...
 +#ifdef CONFIG_IOMMU_EXT
 +rc = iommu_device_set_dma_owner(dev, DMA_OWNER_PRIVATE_DOMAIN_USER, ictx);
-+if (rc == -EBUSY && iommu_group_dma_owner_claimed(igroup->group))
++if (rc == -EBUSY && iommu_dma_owner_is_other(igroup->group, ictx))
 +	rc = -EPERM;
 +#else
  rc = iommu_device_claim_dma_owner(dev, ictx);

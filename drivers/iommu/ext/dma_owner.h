@@ -43,6 +43,7 @@ void iommu_dma_owner_remove_device(struct iommu_group *group,
 
 /* C calls Rust, without it */
 
+bool iommu_dma_owner_is_other(struct iommu_group *group, void *cookie);
 int iommu_dma_owner_show(struct seq_file *m, void *unused);
 
 /* Rust calls C; the first two with the group's mutex held */

@@ -497,6 +497,25 @@ pub unsafe extern "C" fn iommu_group_dma_owner_claimed(group: *mut bindings::iom
     unsafe { Group::locked(group, |group| group.ownership().owner != Owner::None) }
 }
 
+/// Whether a group is not for this owner of userspace because it has another one; it may have
+/// changed when this returns.
+///
+/// # Safety
+///
+/// `group` must be valid.
+#[export]
+pub unsafe extern "C" fn iommu_dma_owner_is_other(
+    group: *mut bindings::iommu_group,
+    cookie: *mut c_void,
+) -> bool {
+    let Ok(claim) = Claim::new(Owner::PrivateDomainUser as u32, cookie.addr()) else {
+        return false;
+    };
+
+    // SAFETY: By the safety requirements.
+    unsafe { Group::locked(group, |group| group.ownership().is_other(claim)) }
+}
+
 /// What a group is attached to when its own domain is detached.
 ///
 /// # Safety

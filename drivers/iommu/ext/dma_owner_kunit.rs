@@ -65,6 +65,11 @@ impl Fixture {
         unsafe { iommu_device_use_default_domain(self.dev(device)) }
     }
 
+    fn is_other(&self, number: usize) -> bool {
+        // SAFETY: The group is valid.
+        unsafe { iommu_dma_owner_is_other(self.group, self.cookie(number)) }
+    }
+
     fn claim_group(&self) -> c_int {
         // SAFETY: The group is valid.
         unsafe { iommu_group_claim_dma_owner(self.group, self.cookie(0)) }
@@ -272,6 +277,24 @@ mod tests {
         f.release(1, USER);
         assert!(ptr::eq(f.attached(), &f.iommu.default));
         assert_eq!(f.state(), (NONE, 0, [0, 0]));
+        Ok(())
+    }
+
+    /// What iommufd tells from a claim that is refused for another reason.
+    #[test]
+    fn other_owner() -> Result {
+        let f = Fixture::new()?;
+
+        assert!(!f.is_other(0));
+        assert_eq!(f.claim(0, USER), 0);
+        assert!(!f.is_other(0));
+        assert!(f.is_other(1));
+        f.release(0, USER);
+
+        assert_eq!(f.claim(0, PRIVATE), 0);
+        assert!(f.is_other(0));
+        f.release(0, PRIVATE);
+        assert!(!f.is_other(0));
         Ok(())
     }
 

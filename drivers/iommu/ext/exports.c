@@ -9,6 +9,10 @@
 #include <linux/iommu-user-domain.h>
 #include <linux/iommu-dma-pasid.h>
 
+#ifdef CONFIG_IOMMU_EXT
+#include "dma_owner.h"
+#endif
+
 EXPORT_SYMBOL_GPL(ioasid_alloc);
 EXPORT_SYMBOL_GPL(ioasid_free);
 EXPORT_SYMBOL_GPL(ioasid_find);
@@ -27,6 +31,7 @@ EXPORT_SYMBOL_GPL(iommu_device_release_dma_owner);
 EXPORT_SYMBOL_GPL(iommu_group_claim_dma_owner);
 EXPORT_SYMBOL_GPL(iommu_group_release_dma_owner);
 EXPORT_SYMBOL_GPL(iommu_group_dma_owner_claimed);
+EXPORT_SYMBOL_NS_GPL(iommu_dma_owner_is_other, "IOMMUFD_INTERNAL");
 
 EXPORT_SYMBOL_GPL(iommu_domain_set_data_owner);
 EXPORT_SYMBOL_GPL(iommu_domain_clear_data_owner);

@@ -192,8 +192,7 @@ impl Group {
         seen.ready()?;
 
         let first = self.count == 0;
-        let same = self.owner == claim.owner && self.cookie == claim.cookie && !self.whole;
-        if !first && !same {
+        if self.is_other(claim) {
             return Err(Refusal::Owned);
         }
 
@@ -273,6 +272,13 @@ impl Group {
             0 => None,
             _ => self.without(claims, 0),
         }
+    }
+
+    /// Whether the group has an owner, and not the one that claims.
+    pub fn is_other(&self, claim: Claim) -> bool {
+        let same = self.owner == claim.owner && self.cookie == claim.cookie && !self.whole;
+
+        self.count != 0 && !same
     }
 
     /// Whether DMA that nobody asked for is to be blocked rather than to reach the

@@ -336,6 +336,24 @@ fn overflow_comes_after_the_owner_and_before_the_domain() {
 }
 
 #[test]
+fn only_another_owner_is_another_owner() {
+    let claim = Claim::new(3, 0xa0).unwrap();
+    let user = held(Owner::PrivateDomainUser, u32::MAX);
+    let whole = Group {
+        whole: true,
+        ..held(Owner::PrivateDomainUser, 1)
+    };
+
+    assert!(!Group::FREE.is_other(claim));
+    assert!(!user.is_other(claim));
+    assert!(user.is_other(Claim::new(3, 0xb0).unwrap()));
+    assert!(user.is_other(Claim::new(2, 0xa0).unwrap()));
+    assert!(whole.is_other(claim));
+    assert!(held(Owner::DmaApi, 1).is_other(claim));
+    assert!(held(Owner::PrivateDomain, 1).is_other(claim));
+}
+
+#[test]
 fn a_removed_device_takes_all_its_claims_along() {
     for owner in [
         Owner::DmaApi,

@@ -221,6 +221,15 @@ static inline int pci_remove(const struct pci *pci)
 	return write_file(path, "1");
 }
 
+/* A function-level reset, if the device has one */
+static inline int pci_reset(const struct pci *pci)
+{
+	char path[PATH_MAX];
+
+	snprintf(path, sizeof(path), PCI_DEVICES "/%s/reset", pci->name);
+	return write_file(path, "1");
+}
+
 /* Through the test module */
 
 static inline int claim(int fd, const struct pci *pci, unsigned int owner, unsigned int cookie)

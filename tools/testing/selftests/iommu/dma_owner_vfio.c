@@ -4,8 +4,11 @@
  * claim of DMA ownership to data in its memory, and drivers of the kernel that
  * are kept apart from it.
  *
- * profiles: first-stage second-stage
+ * profiles: first-stage second-stage ats
  */
+#include <signal.h>
+#include <sys/wait.h>
+
 #include "vfio_util.h"
 #include "../kselftest_harness.h"
 
@@ -205,11 +208,60 @@ TEST_F(vfio, second_user)
 /* With a domain attached and no owner it is no conflict of owners */
 TEST_F(vfio, domain_attached)
 {
-	ASSERT_EQ(0, attach(self->fd, &self->pair[1], DMA_OWNER_TEST_BY_GROUP));
-	EXPECT_EQ(-EBUSY, variant->open(&self->user, &self->pair[0]));
-	user_close(&self->user);
-	EXPECT_EQ(0, detach(self->fd, &self->pair[1]));
+	static const enum dma_owner_test_how hows[] = {
+		DMA_OWNER_TEST_BY_GROUP, DMA_OWNER_TEST_BY_PASID,
+	};
+	unsigned int i;
+
+	for (i = 0; i < 2; i++) {
+		ASSERT_EQ(0, attach_pasid(self->fd, &self->pair[1], hows[i], 7));
+		EXPECT_EQ(-EBUSY, variant->open(&self->user, &self->pair[0]));
+		user_close(&self->user);
+		EXPECT_EQ(0, detach(self->fd, &self->pair[1]));
+	}
 	EXPECT_EQ(0, variant->open(&self->user, &self->pair[0]));
+}
+
+/*
+ * Neither is a reset: the second device of a context is busy, and so is a whole
+ * group. Without ATS nothing is blocked during a reset.
+ */
+TEST_F(vfio, reset_meanwhile)
+{
+	bool blocks = in_profile("ats");
+	struct pci *pair = self->pair;
+	struct user second = no_user;
+	int i, status, ret = 0;
+	pid_t child;
+
+	ASSERT_EQ(0, pci_bind(&pair[1], DRIVER_VFIO));
+	if (!variant->whole)
+		ASSERT_EQ(0, iommufd_bind(&self->user, &pair[0]));
+	child = fork();
+	ASSERT_LE(0, child);
+	while (!child)
+		if (pci_reset(&pair[1]))
+			_exit(1);
+
+	/* VFIO itself resets the device, unless somebody else is at it */
+	for (i = 0; i < (blocks ? 50 : 3) && ret != -EBUSY; i++) {
+		usleep(10000);
+		ret = variant->whole ? group_open(&second, &pair[0]) :
+		      iommufd_bind_to(&second, dup(self->user.iommufd), &pair[1]);
+		user_close(&second);
+		EXPECT_TRUE(!ret || ret == -EAGAIN || ret == -EBUSY);
+	}
+	EXPECT_EQ(blocks, ret == -EBUSY);
+	kill(child, SIGKILL);
+	ASSERT_EQ(child, waitpid(child, &status, 0));
+	EXPECT_TRUE(WIFSIGNALED(status));
+
+	ret = variant->whole ? group_open(&second, &pair[0]) :
+	      iommufd_bind_to(&second, dup(self->user.iommufd), &pair[1]);
+	EXPECT_EQ(0, ret);
+	EXPECT_TRUE(owner_is(&pair[1], "private-domain-user", variant->whole ? 1 : 2,
+			     !variant->whole));
+	user_close(&second);
 }
 
 TEST_HARNESS_MAIN

@@ -80,22 +80,27 @@ static inline int cdev_open(const struct pci *pci)
 	return fd;
 }
 
-static inline int iommufd_bind(struct user *user, const struct pci *pci)
+/* Binds a device to an iommufd, which the user takes over */
+static inline int iommufd_bind_to(struct user *user, int iommufd, const struct pci *pci)
 {
-	struct vfio_device_bind_iommufd bind = { .argsz = sizeof(bind) };
+	struct vfio_device_bind_iommufd bind = { .argsz = sizeof(bind), .iommufd = iommufd };
 
 	*user = no_user;
+	user->iommufd = iommufd;
 	if (user_memory(user))
 		return -ENOMEM;
-	user->iommufd = open("/dev/iommu", O_RDWR | O_CLOEXEC);
 	user->device = cdev_open(pci);
 	if (user->iommufd < 0 || user->device < 0)
 		return -ENODEV;
-	bind.iommufd = user->iommufd;
 	if (ioctl(user->device, VFIO_DEVICE_BIND_IOMMUFD, &bind))
 		return -errno;
 	user->devid = bind.out_devid;
 	return 0;
+}
+
+static inline int iommufd_bind(struct user *user, const struct pci *pci)
+{
+	return iommufd_bind_to(user, open("/dev/iommu", O_RDWR | O_CLOEXEC), pci);
 }
 
 /* An address space with the memory in it */
