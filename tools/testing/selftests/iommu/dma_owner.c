@@ -43,6 +43,10 @@ FIXTURE_TEARDOWN(owner)
 	EXPECT_TRUE(owner_is(&self->pair[0], "dma-api", 2, 1));
 }
 
+static const char *const owner_names[] = {
+	"none", "dma-api", "private-domain", "private-domain-user",
+};
+
 #define EXPECT_OWNER(pci, owner, count, claims) \
 	EXPECT_TRUE(owner_is(pci, owner, count, claims))
 
@@ -94,8 +98,6 @@ TEST_F(owner, same_owner_counts)
 
 TEST_F(owner, other_owner)
 {
-	static const char *const names[] = { "", "dma-api", "private-domain",
-					     "private-domain-user" };
 	unsigned int owner, other;
 
 	for (owner = OWNER_DMA_API; owner <= OWNER_USER; owner++) {
@@ -106,8 +108,8 @@ TEST_F(owner, other_owner)
 			EXPECT_EQ(-EBUSY, claim(self->fd, &self->pair[0], other, 1));
 			EXPECT_EQ(-EBUSY, claim(self->fd, &self->pair[1], other, 1));
 		}
-		EXPECT_OWNER(&self->pair[0], names[owner], 1, 1);
-		EXPECT_OWNER(&self->pair[1], names[owner], 1, 0);
+		EXPECT_OWNER(&self->pair[0], owner_names[owner], 1, 1);
+		EXPECT_OWNER(&self->pair[1], owner_names[owner], 1, 0);
 		EXPECT_EQ(0, release(self->fd, &self->pair[0], owner));
 	}
 }
@@ -208,11 +210,8 @@ TEST_F(owner, released_in_reset)
 
 TEST_F(owner, function_level_reset)
 {
-	char path[PATH_MAX];
-
 	EXPECT_EQ(0, claim(self->fd, &self->one, OWNER_USER, 1));
-	snprintf(path, sizeof(path), PCI_DEVICES "/%s/reset", self->one.name);
-	ASSERT_EQ(0, write_file(path, "1"));
+	ASSERT_EQ(0, pci_reset(&self->one));
 	EXPECT_OWNER(&self->one, "private-domain-user", 1, 1);
 	EXPECT_TRUE(dma_is_blocked(self->fd, &self->one));
 	EXPECT_EQ(0, release(self->fd, &self->one, OWNER_USER));
@@ -423,35 +422,24 @@ TEST_F(owner, unbinding_releases_under_load)
 	}
 }
 
-/* The chipset's functions share a group that has nothing to do with PASIDs */
 TEST_F(owner, chipset_group)
 {
-	struct pci list[MAX_PCI], *sata = NULL, *smbus = NULL;
-	int nr = pci_list(list), i;
+	struct pci sata, smbus;
 
-	for (i = 0; i < nr; i++) {
-		if (!strcmp(list[i].name, "0000:00:1f.2"))
-			sata = &list[i];
-		if (!strcmp(list[i].name, "0000:00:1f.3"))
-			smbus = &list[i];
-	}
-	ASSERT_TRUE(sata && smbus);
-	ASSERT_EQ(sata->group, smbus->group);
-	ASSERT_LE(3, group_size(list, nr, sata->group));
-
-	ASSERT_EQ(0, pci_bind(smbus, DRIVER_MANAGED));
-	ASSERT_EQ(0, pci_bind(sata, DRIVER_PLAIN));
-	EXPECT_EQ(-EBUSY, claim(self->fd, smbus, OWNER_USER, 1));
-	ASSERT_EQ(0, pci_unbind(sata));
-	EXPECT_EQ(0, claim(self->fd, smbus, OWNER_PRIVATE, 1));
-	EXPECT_EQ(-EBUSY, pci_bind(sata, DRIVER_PLAIN));
-	EXPECT_EQ(0, attach(self->fd, smbus, DMA_OWNER_TEST_BY_DEVICE));
-	EXPECT_EQ(0, detach(self->fd, smbus));
-	EXPECT_EQ(0, release(self->fd, smbus, OWNER_PRIVATE));
-	EXPECT_EQ(0, pci_bind(sata, DRIVER_PLAIN));
-	EXPECT_OWNER(smbus, "dma-api", 1, 0);
-	pci_restore(sata);
-	pci_restore(smbus);
+	ASSERT_TRUE(find_chipset(&sata, &smbus));
+	ASSERT_EQ(0, pci_bind(&smbus, DRIVER_MANAGED));
+	ASSERT_EQ(0, pci_bind(&sata, DRIVER_PLAIN));
+	EXPECT_EQ(-EBUSY, claim(self->fd, &smbus, OWNER_USER, 1));
+	ASSERT_EQ(0, pci_unbind(&sata));
+	EXPECT_EQ(0, claim(self->fd, &smbus, OWNER_PRIVATE, 1));
+	EXPECT_EQ(-EBUSY, pci_bind(&sata, DRIVER_PLAIN));
+	EXPECT_EQ(0, attach(self->fd, &smbus, DMA_OWNER_TEST_BY_DEVICE));
+	EXPECT_EQ(0, detach(self->fd, &smbus));
+	EXPECT_EQ(0, release(self->fd, &smbus, OWNER_PRIVATE));
+	EXPECT_EQ(0, pci_bind(&sata, DRIVER_PLAIN));
+	EXPECT_OWNER(&smbus, "dma-api", 1, 0);
+	pci_restore(&sata);
+	pci_restore(&smbus);
 }
 
 /* Isolation */
@@ -486,6 +474,23 @@ TEST_F(owner, claim_blocks_the_whole_group)
 	EXPECT_TRUE(dma_is_blocked(self->fd, &self->pair[0]));
 	EXPECT_TRUE(dma_is_blocked(self->fd, &self->pair[1]));
 	EXPECT_TRUE(dma_works(self->fd, &self->one));
+}
+
+/* Whoever joins a group that userspace owns is kept from memory, and from drivers */
+TEST_F(owner, joins_a_claimed_group)
+{
+	struct pci *pair = self->pair;
+
+	ASSERT_EQ(0, pci_remove(&pair[0]));
+	ASSERT_EQ(0, claim(self->fd, &pair[1], OWNER_USER, 1));
+	ASSERT_EQ(0, pci_rescan());
+	ASSERT_TRUE(pci_is_there(&pair[0]));
+	EXPECT_FALSE(pci_is_bound(&pair[0], "pasid_testdev"));
+	EXPECT_OWNER(&pair[0], "private-domain-user", 1, 0);
+	ASSERT_EQ(0, pci_bind(&pair[0], DRIVER_MANAGED));
+	EXPECT_TRUE(dma_is_blocked(self->fd, &pair[0]));
+	EXPECT_EQ(0, release(self->fd, &pair[1], OWNER_USER));
+	EXPECT_TRUE(dma_works(self->fd, &pair[0]));
 }
 
 /* Removal */
@@ -567,10 +572,8 @@ static bool find_new(const struct pci *old, int nr_old, struct pci *found)
 static bool wait_until_gone(const struct pci *pci)
 {
 	long long end = now_ms() + 60000;
-	char path[PATH_MAX];
 
-	snprintf(path, sizeof(path), PCI_DEVICES "/%s", pci->name);
-	while (!access(path, F_OK)) {
+	while (pci_is_there(pci)) {
 		if (now_ms() > end)
 			return false;
 		usleep(100000);
@@ -656,12 +659,43 @@ TEST_F(owner, tracepoints)
 	free(text);
 }
 
-/* Anything in any order: no answer but the ones that are known, no warning */
+/* Claims of two devices that share a group: by call, by owner, and by binding a driver */
+struct held {
+	unsigned int calls[2][OWNER_USER + 1];
+	bool bound[2];
+};
+
+static bool shows(const struct pci *pair, const struct held *held)
+{
+	unsigned int fn, i, owner = OWNER_NONE, claims[2];
+
+	for (fn = 0; fn < 2; fn++) {
+		claims[fn] = held->bound[fn];
+		if (held->bound[fn])
+			owner = OWNER_DMA_API;
+		for (i = OWNER_DMA_API; i <= OWNER_USER; i++) {
+			claims[fn] += held->calls[fn][i];
+			if (held->calls[fn][i])
+				owner = i;
+		}
+	}
+	return owner_is(&pair[0], owner_names[owner], claims[0] + claims[1], claims[0]) &&
+	       owner_is(&pair[1], owner_names[owner], claims[0] + claims[1], claims[1]);
+}
+
+/* What was claimed through a driver goes with it */
+static void forget(struct held *held, unsigned int fn)
+{
+	memset(held->calls[fn], 0, sizeof(held->calls[fn]));
+	held->bound[fn] = false;
+}
+
+/* Anything in any order: what is shown is what is held, and nothing warns */
 TEST_F_TIMEOUT(owner, random_steps, 600)
 {
-	unsigned int held[2][OWNER_USER + 1] = {};
 	unsigned int owner, cookie, fn, seed = 1;
 	struct pci *pair = self->pair;
+	struct held held = {};
 	int i, ret;
 
 	for (i = 0; i < (long_run() ? 10000 : 1000); i++) {
@@ -672,21 +706,22 @@ TEST_F_TIMEOUT(owner, random_steps, 600)
 		switch (rand_r(&seed) % 16) {
 		case 0:
 			ASSERT_EQ(0, pci_bind(&pair[fn], DRIVER_MANAGED));
-			memset(held[fn], 0, sizeof(held[fn]));
+			forget(&held, fn);
 			break;
 		case 1:
 			ret = pci_bind(&pair[fn], DRIVER_PLAIN);
-			memset(held[fn], 0, sizeof(held[fn]));
-			if (ret)
+			forget(&held, fn);
+			held.bound[fn] = !ret;
+			if (ret) {
 				ASSERT_EQ(-EBUSY, ret);
-			if (ret)
 				ASSERT_EQ(0, pci_bind(&pair[fn], DRIVER_MANAGED));
+			}
 			break;
 		case 2:
 			/* Only function 0 says that there are more, hence a group */
 			ASSERT_EQ(0, pci_remove(&pair[0]));
-			memset(held[0], 0, sizeof(held[0]));
-			ASSERT_EQ(0, write_file("/sys/bus/pci/rescan", "1"));
+			forget(&held, 0);
+			ASSERT_EQ(0, pci_rescan());
 			ASSERT_EQ(0, pci_bind(&pair[0], DRIVER_MANAGED));
 			break;
 		case 3:
@@ -695,17 +730,18 @@ TEST_F_TIMEOUT(owner, random_steps, 600)
 		case 4 ... 9:
 			ret = claim(self->fd, &pair[fn], owner, cookie);
 			if (!ret)
-				held[fn][owner]++;
+				held.calls[fn][owner]++;
 			else
 				ASSERT_EQ(-EBUSY, ret);
 			break;
 		default:
-			if (held[fn][owner]) {
-				held[fn][owner]--;
+			if (held.calls[fn][owner]) {
+				held.calls[fn][owner]--;
 				ASSERT_EQ(0, release(self->fd, &pair[fn], owner));
 			}
 			break;
 		}
+		ASSERT_TRUE(shows(pair, &held));
 	}
 }
 

@@ -34,6 +34,11 @@ FIXTURE_TEARDOWN(no_iommu)
 	EXPECT_EQ(0, pci_restore(&self->ptd));
 }
 
+TEST_F(no_iommu, at_boot)
+{
+	EXPECT_TRUE(pci_is_bound(&self->ptd, "pasid_testdev"));
+}
+
 TEST_F(no_iommu, claims)
 {
 	ASSERT_EQ(0, pci_bind(&self->ptd, DRIVER_MANAGED));

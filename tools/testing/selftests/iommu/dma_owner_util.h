@@ -21,6 +21,7 @@
 #define DRIVER_MANAGED	"iommu_ext_managed"
 #define DRIVER_PLAIN	"iommu_ext_plain"
 #define DRIVER_VFIO	"vfio-pci"
+#define DRIVER_SMBUS	"i801_smbus"
 
 #define EDU_ID		0x11e8
 
@@ -163,6 +164,31 @@ static inline bool find_pair(struct pci *pair)
 	return false;
 }
 
+/* Two functions of the chipset, whose group has to do with neither PASIDs nor hot-plug */
+static inline bool find_chipset(struct pci *sata, struct pci *smbus)
+{
+	struct pci list[MAX_PCI];
+	int nr = pci_list(list), i;
+
+	sata->group = -1;
+	smbus->group = -2;
+	for (i = 0; i < nr; i++) {
+		if (!strcmp(list[i].name, "0000:00:1f.2"))
+			*sata = list[i];
+		if (!strcmp(list[i].name, "0000:00:1f.3"))
+			*smbus = list[i];
+	}
+	return sata->group == smbus->group && group_size(list, nr, sata->group) > 2;
+}
+
+static inline bool pci_is_there(const struct pci *pci)
+{
+	char path[PATH_MAX];
+
+	snprintf(path, sizeof(path), PCI_DEVICES "/%s", pci->name);
+	return !access(path, F_OK);
+}
+
 static inline bool pci_is_bound(const struct pci *pci, const char *driver)
 {
 	char target[PATH_MAX];
@@ -198,14 +224,19 @@ static inline int pci_bind(const struct pci *pci, const char *driver)
 	return write_file(path, pci->name);
 }
 
+/* Finds what was removed, or plugged in */
+static inline int pci_rescan(void)
+{
+	return write_file("/sys/bus/pci/rescan", "1");
+}
+
 /* Lets the driver have it that is meant for it */
 static inline int pci_restore(const struct pci *pci)
 {
 	char path[PATH_MAX];
 
-	snprintf(path, sizeof(path), PCI_DEVICES "/%s", pci->name);
-	if (access(path, F_OK))
-		write_file("/sys/bus/pci/rescan", "1");
+	if (!pci_is_there(pci))
+		pci_rescan();
 	pci_unbind(pci);
 	snprintf(path, sizeof(path), PCI_DEVICES "/%s/driver_override", pci->name);
 	write_file(path, "\n");

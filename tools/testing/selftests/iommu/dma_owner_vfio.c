@@ -190,6 +190,32 @@ TEST_F(vfio, sibling_manages_dma)
 	EXPECT_EQ(0, variant->open(&self->user, &self->pair[0]));
 }
 
+/* A driver that has not been written for tests, and a device without PASIDs */
+TEST_F(vfio, chipset_driver)
+{
+	struct pci sata, smbus;
+
+	ASSERT_TRUE(find_chipset(&sata, &smbus));
+	ASSERT_EQ(0, system("modprobe i2c-i801"));
+	ASSERT_EQ(0, pci_bind(&smbus, DRIVER_SMBUS));
+	ASSERT_EQ(0, pci_bind(&sata, DRIVER_VFIO));
+	EXPECT_TRUE(owner_is(&smbus, "dma-api", 1, 1));
+	EXPECT_EQ(-EPERM, variant->open(&self->user, &sata));
+	user_close(&self->user);
+
+	ASSERT_EQ(0, pci_unbind(&smbus));
+	EXPECT_EQ(0, variant->open(&self->user, &sata));
+	EXPECT_EQ(-EBUSY, pci_bind(&smbus, DRIVER_SMBUS));
+	EXPECT_FALSE(pci_is_bound(&smbus, DRIVER_SMBUS));
+	user_close(&self->user);
+	EXPECT_EQ(0, pci_bind(&smbus, DRIVER_SMBUS));
+	EXPECT_TRUE(owner_is(&smbus, "dma-api", 1, 1));
+	pci_restore(&sata);
+	ASSERT_EQ(0, system("modprobe -r i2c-i801"));
+	pci_restore(&smbus);
+	EXPECT_TRUE(owner_is(&smbus, "none", 0, 0));
+}
+
 /* Two users of one group, whichever way they came, are two owners */
 TEST_F(vfio, second_user)
 {
@@ -262,6 +288,33 @@ TEST_F(vfio, reset_meanwhile)
 	EXPECT_TRUE(owner_is(&pair[1], "private-domain-user", variant->whole ? 1 : 2,
 			     !variant->whole));
 	user_close(&second);
+}
+
+/* Removed while userspace has it: told so, it lets go, and that is no mistake */
+TEST_F(vfio, removed_in_use)
+{
+	struct pollfd request = { .events = POLLIN };
+	pid_t child;
+	int status;
+
+	ASSERT_EQ(0, variant->open(&self->user, &self->one));
+	request.fd = user_request(&self->user);
+	ASSERT_LE(0, request.fd);
+	child = fork();
+	ASSERT_LE(0, child);
+	if (!child) {
+		user_close(&self->user);
+		_exit(pci_remove(&self->one) ? 1 : 0);
+	}
+	EXPECT_EQ(1, poll(&request, 1, 20000));
+	EXPECT_TRUE(owner_is(&self->one, "private-domain-user", 1, !variant->whole));
+	user_close(&self->user);
+	close(request.fd);
+	ASSERT_EQ(child, waitpid(child, &status, 0));
+	EXPECT_EQ(0, status);
+	EXPECT_FALSE(pci_is_there(&self->one));
+	EXPECT_EQ(0, pci_restore(&self->one));
+	ASSERT_TRUE(find_single(&self->one));
 }
 
 TEST_HARNESS_MAIN

@@ -6,6 +6,7 @@
 #ifndef _VFIO_UTIL_H
 #define _VFIO_UTIL_H
 
+#include <sys/eventfd.h>
 #include <sys/mman.h>
 
 #include <linux/iommufd.h>
@@ -198,6 +199,26 @@ static inline int user_start(struct user *user)
 		return -errno;
 	}
 	return 0;
+}
+
+/* An eventfd that says when the user is to let go of the device */
+static inline int user_request(struct user *user)
+{
+	union {
+		struct vfio_irq_set set;
+		char space[sizeof(struct vfio_irq_set) + sizeof(int)];
+	} irq = {
+		.set = {
+			.argsz = sizeof(irq),
+			.flags = VFIO_IRQ_SET_DATA_EVENTFD | VFIO_IRQ_SET_ACTION_TRIGGER,
+			.index = VFIO_PCI_REQ_IRQ_INDEX,
+			.count = 1,
+		},
+	};
+	int fd = eventfd(0, EFD_CLOEXEC);
+
+	memcpy(irq.set.data, &fd, sizeof(fd));
+	return ioctl(user->device, VFIO_DEVICE_SET_IRQS, &irq) ? -errno : fd;
 }
 
 static inline uint32_t get32(struct user *user, uint32_t offset)
