@@ -57,10 +57,7 @@ static int error(void)
 	return in_profile("legacy") ? -EOPNOTSUPP : in_profile("no-iommu") ? -ENODEV : 0;
 }
 
-/*
- * In the profile passthrough no device is trusted: the kernel has no
- * CONFIG_IOMMU_DMA_PASID_TRUST, and its command line says nothing else
- */
+/* In the profile passthrough the command line takes back its trust in devices */
 TEST_F(limits, bypass)
 {
 	if (in_profile("la57")) {
