@@ -70,7 +70,7 @@ enum Command {
     Run,
     /// Run the test suites
     Test,
-    /// Measure the allocator beside its C counterparts
+    /// Measure what the series costs beside its C counterparts
     Bench,
     /// Open a shell in a guest
     Shell,

@@ -5,7 +5,7 @@
  * in an XArray, and "ida", the kernel's allocator of bare numbers, which finds
  * nothing. All three are called through the same table of functions.
  *
- * A line for each measurement: design, row, IDs held, operations, nanoseconds.
+ * The size of each measurement is how many IDs are held.
  *
  *   fill       allocate them all, the lowest free one each time
  *   pair       allocate the last one and free it
@@ -13,10 +13,7 @@
  *   find       look them up, in random order
  *   readers-N  the same by N threads at once; the slowest counts
  *   drain      free them all, in order
- *   bytes      memory they take; counted where there are tracepoints
- *
- * Where the clock counts instructions, as in an emulator that is told so, a
- * nanosecond is one.
+ *   bytes      memory they take, in bytes; counted where there are tracepoints
  */
 #define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
 
@@ -25,7 +22,6 @@
 #include <linux/ioasid.h>
 #include <linux/iommu.h>
 #include <linux/kthread.h>
-#include <linux/ktime.h>
 #include <linux/module.h>
 #include <linux/prandom.h>
 #include <linux/rcupdate.h>
@@ -34,6 +30,8 @@
 #include <linux/vmalloc.h>
 #include <linux/xarray.h>
 #include <trace/events/kmem.h>
+
+#include "bench.h"
 
 #define FIRST		(IOASID_DMA_KERNEL + 1)
 #define LAST		((1U << 20) - 1)
@@ -51,8 +49,6 @@ static const u32 sizes[] = { 10, 1000, 100000, LAST - FIRST + 1 };
 static DECLARE_IOASID_SET(bench_set);
 static char data;		/* of every ID */
 static u32 *order;		/* the IDs, shuffled */
-static u64 clock_cost;		/* of reading the clock twice */
-static unsigned int wrong;	/* answers that must not be */
 
 struct design {
 	const char *name;
@@ -141,6 +137,11 @@ static const struct design designs[] = {
 	{ "ida", bare_alloc, bare_free },
 };
 
+static void report(const struct design *d, const char *row, u32 held, u64 ops, u64 cost)
+{
+	bench_report(d->name, row, held, ops, cost);
+}
+
 /* Memory that this task allocates and keeps */
 
 static struct task_struct *counted;
@@ -202,7 +203,7 @@ static bool count_begin(void)
 
 static void alloc_one(const struct design *d, ioasid_t min, ioasid_t max, ioasid_t expected)
 {
-	wrong += d->alloc(&bench_set, min, max, &data) != expected;
+	bench_wrong += d->alloc(&bench_set, min, max, &data) != expected;
 }
 
 /*
@@ -247,7 +248,7 @@ static void measure_bytes(const struct design *d)
 				cond_resched();
 		}
 		counted = NULL;
-		pr_info("%s bytes %u 1 %lld\n", d->name, sizes[i], bytes + kept);
+		report(d, "bytes", sizes[i], sizes[i], bytes + kept);
 	}
 	count_end();
 
@@ -260,24 +261,6 @@ static void measure_bytes(const struct design *d)
 }
 
 /* Time */
-
-static u64 passed(u64 since)
-{
-	u64 time = ktime_get_ns() - since;
-
-	return time > clock_cost ? time - clock_cost : 0;
-}
-
-static void calibrate(void)
-{
-	u64 best = U64_MAX;
-	unsigned int i;
-
-	clock_cost = 0;
-	for (i = 0; i < 1000; i++)
-		best = min(best, passed(ktime_get_ns()));
-	clock_cost = best;
-}
 
 typedef void (*operation)(const struct design *d, u32 held, u32 i);
 
@@ -308,7 +291,7 @@ static void op_find(const struct design *d, u32 held, u32 i)
 {
 	/* Several threads do this: nothing shared is written as long as all is well */
 	if (unlikely(d->find(&bench_set, order[i], NULL) != &data))
-		wrong++;
+		bench_wrong++;
 }
 
 /* @op is a constant wherever this is called, so it is not called but compiled in */
@@ -326,15 +309,10 @@ static __always_inline u64 timed(operation op, const struct design *d, u32 held,
 			if (++i == held)
 				i = 0;
 		}
-		time += passed(start);
+		time += bench_passed(start);
 		cond_resched();
 	}
 	return time;
-}
-
-static void report(const struct design *d, const char *row, u32 held, u64 ops, u64 time)
-{
-	pr_info("%s %s %u %llu %llu\n", d->name, row, held, ops, time);
 }
 
 /* Threads that look IDs up, all at once */
@@ -374,7 +352,7 @@ static void measure_readers(const struct design *d, u32 held, unsigned int nr)
 		init_completion(&reader->done);
 		task = kthread_run_on_cpu(reader_fn, reader, started, "ioasid_bench/%u");
 		if (IS_ERR(task)) {
-			wrong++;
+			bench_wrong++;
 			break;
 		}
 	}
@@ -450,10 +428,9 @@ static int __init ioasid_bench_init(void)
 	if (!order)
 		return -ENOMEM;
 
-	pr_info("begin\n");
+	bench_begin();
 	for (i = 0; i < ARRAY_SIZE(designs); i++)
 		measure_bytes(&designs[i]);
-	calibrate();
 	for (repeat = 0; repeat < repeats; repeat++) {
 		for (size = 0; size < ARRAY_SIZE(sizes); size++) {
 			shuffle(sizes[size]);
@@ -461,7 +438,7 @@ static int __init ioasid_bench_init(void)
 				measure(&designs[i], sizes[size]);
 		}
 	}
-	pr_info("end %u wrong\n", wrong);
+	bench_end();
 	vfree(order);
 	return 0;
 }
