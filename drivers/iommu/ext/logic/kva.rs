@@ -211,15 +211,17 @@ fn each_run<S: Space>(
     mut f: impl FnMut(Pages, Piece) -> Result<(), S::Error>,
 ) -> Result<(), (Pages, S::Error)> {
     let mut rest = Some(pages);
+    let mut ahead = None;
 
     while let Some(pages) = rest {
         let at = |page: usize| space.piece((pages.first + page) << PAGE_SHIFT, prot);
         let refused = || (pages, Refusal::BadBuffer.into());
 
-        let mut run = at(0).ok_or_else(refused)?;
+        let mut run = ahead.take().or_else(|| at(0)).ok_or_else(refused)?;
         while run.pages < pages.count() {
             let next = at(run.pages).ok_or_else(refused)?;
             if next.phys != run.phys + ((run.pages as u64) << PAGE_SHIFT) {
+                ahead = Some(next);
                 break;
             }
             run.pages += next.pages;
@@ -254,25 +256,33 @@ fn first_with<C: Counts>(counts: &C, pages: Pages, count: u32) -> Option<Pages> 
     let mut found: Option<Pages> = None;
 
     for number in pages.chunks() {
-        let chunk = counts.chunk(number);
-        for place in pages.within(number) {
-            let has = chunk
-                .and_then(|chunk| chunk.get(place))
-                .map_or(0, |c| c.count());
-            let page = number * CHUNK_PAGES + place;
+        let places = pages.within(number);
+        let first = number * CHUNK_PAGES + places.start;
+        let all = places.len();
+        let has = |cell: &&Cell| cell.count() == count;
 
-            match (has == count, &mut found) {
-                (true, Some(found)) => found.last = page,
-                // INVARIANT: One page.
-                (true, None) => {
-                    found = Some(Pages {
-                        first: page,
-                        last: page,
-                    })
-                }
-                (false, Some(_)) => return found,
-                (false, None) => {}
+        let (others, row) = match counts.chunk(number).and_then(|chunk| chunk.get(places)) {
+            Some(cells) => {
+                let others = match found {
+                    Some(_) => 0,
+                    None => cells.iter().take_while(|cell| !has(cell)).count(),
+                };
+                (others, cells.iter().skip(others).take_while(has).count())
             }
+            None if count == 0 => (0, all),
+            None => (all, 0),
+        };
+
+        if row != 0 {
+            let last = first + others + row - 1;
+            // INVARIANT: The row begins where the others end, or in a chunk before.
+            found = Some(Pages {
+                first: found.map_or(first + others, |found| found.first),
+                last,
+            });
+        }
+        if found.is_some() && others + row < all {
+            break;
         }
     }
     found
@@ -310,8 +320,8 @@ fn check<C: Counts>(
             .and_then(|chunk| chunk.get(pages.within(number)))
         {
             Some(cells) => cells
-                .iter()
-                .try_for_each(|&cell| change(cell).map(|_| ()))?,
+                .chunk_by(Cell::eq)
+                .try_for_each(|same| same.first().map_or(Ok(()), |&cell| change(cell).map(drop)))?,
             None => drop(change(Cell::EMPTY)?),
         }
     }
@@ -324,8 +334,13 @@ fn apply<C: Counts>(counts: &mut C, pages: Pages, change: impl Fn(Cell) -> Resul
         let cells = counts
             .chunk_mut(number)
             .and_then(|chunk| chunk.get_mut(pages.within(number)));
-        for cell in cells.into_iter().flatten() {
-            *cell = change(*cell).unwrap_or(*cell);
+        for same in cells
+            .into_iter()
+            .flat_map(|cells| cells.chunk_by_mut(|a, b| a == b))
+        {
+            if let Some(Ok(cell)) = same.first().map(|&cell| change(cell)) {
+                same.fill(cell);
+            }
         }
     }
 }
