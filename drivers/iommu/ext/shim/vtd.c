@@ -83,6 +83,14 @@ static int shared_set_dev_pasid(struct iommu_domain *domain, struct device *dev,
 	return 0;
 }
 
+/* What the CPU finds there */
+static phys_addr_t shared_iova_to_phys(struct iommu_domain *domain, dma_addr_t iova)
+{
+	phys_addr_t phys;
+
+	return iommu_kva_piece(iova, false, &phys) ? phys : 0;
+}
+
 static void shared_free(struct iommu_domain *domain)
 {
 	struct shared_table *table =
@@ -96,6 +104,7 @@ static void shared_free(struct iommu_domain *domain)
 
 static const struct iommu_domain_ops shared_ops = {
 	.set_dev_pasid = shared_set_dev_pasid,
+	.iova_to_phys = shared_iova_to_phys,
 	.free = shared_free,
 };
 
