@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * Page tables that userspace asks for are charged to its cgroup: counted there,
- * the top table included, and refused when the cgroup is full.
+ * the top table included, and refused when the cgroup is full. So is what the
+ * driver remembers of devices that they are attached to.
  *
  * profiles: first-stage second-stage
  */
@@ -15,7 +16,7 @@
 #define GROUP		ROOT "/iommu_ext_user_domain"
 #define PAGE		4096ll
 
-static long long tables(void)
+static long long memory(const char *kind)
 {
 	FILE *file = fopen(GROUP "/memory.stat", "r");
 	long long value = -1, number;
@@ -23,11 +24,16 @@ static long long tables(void)
 
 	while (file && fgets(line, sizeof(line), file))
 		if (sscanf(line, "%63s %lld", word, &number) == 2 &&
-		    !strcmp(word, "sec_pagetables"))
+		    !strcmp(word, kind))
 			value = number;
 	if (file)
 		fclose(file);
 	return value;
+}
+
+static long long tables(void)
+{
+	return memory("sec_pagetables");
 }
 
 static long long charged(void)
@@ -190,6 +196,77 @@ TEST_F(memcg, tables_are_counted)
 	ASSERT_EQ(pid, waitpid(pid, &status, 0));
 	EXPECT_EQ(0, status);
 	EXPECT_EQ(start, tables_become(start));
+}
+
+#define NR_PASIDS	512
+
+/* Objects of the kernel that are charged to the cgroup */
+struct objects {
+	int error;
+	long long before, attached, after;	/* bytes */
+};
+
+/* The kernel sums up every two seconds */
+static long long objects_settle(void)
+{
+	sleep(4);
+	return memory("slab_unreclaimable");
+}
+
+/* In the cgroup: attaches one page table to many PASIDs, and off again */
+static int attach_many(const struct pci *pci, struct objects *objects)
+{
+	struct hwpt_request request = { .flags = IOMMU_HWPT_ALLOC_PASID };
+	uint32_t hwpt, pasid;
+	struct user user;
+	int ret;
+
+	ret = group_enter();
+	if (!ret)
+		ret = iommufd_bind(&user, pci);
+	if (!ret)
+		ret = iommufd_map(&user);
+	request.iommufd = user.iommufd;
+	request.devid = user.devid;
+	request.pt = user.ioas;
+	if (!ret)
+		ret = hwpt_alloc(&request, &hwpt);
+	/* The first one takes along what is needed once */
+	if (!ret)
+		ret = user_attach_pasid(&user, hwpt, 1);
+	objects->before = objects_settle();
+	for (pasid = 2; !ret && pasid < 2 + NR_PASIDS; pasid++)
+		ret = user_attach_pasid(&user, hwpt, pasid);
+	objects->attached = objects_settle();
+	for (pasid = 2; !ret && pasid < 2 + NR_PASIDS; pasid++)
+		ret = user_detach_pasid(&user, pasid);
+	objects->after = objects_settle();
+	user_close(&user);
+	return ret;
+}
+
+/* VT-d has two small objects for each: what is attached, and what to invalidate */
+TEST_F(memcg, attachments_are_charged)
+{
+	struct objects *objects = mmap(NULL, PAGE, PROT_READ | PROT_WRITE,
+				       MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	long long least = NR_PASIDS * 64;
+	int status;
+	pid_t pid;
+
+	ASSERT_NE(MAP_FAILED, objects);
+	pid = fork();
+	ASSERT_LE(0, pid);
+	if (!pid) {
+		objects->error = attach_many(&self->one, objects);
+		_exit(0);
+	}
+	ASSERT_EQ(pid, waitpid(pid, &status, 0));
+	EXPECT_EQ(0, status);
+	EXPECT_EQ(0, objects->error);
+	EXPECT_LE(objects->before + 2 * least, objects->attached);
+	EXPECT_GE(objects->before + least / 2, objects->after);
+	munmap(objects, PAGE);
 }
 
 /* What parent and child know of each other without the kernel having to allocate */
