@@ -8,7 +8,7 @@
 
 #include <linux/compiler.h>
 #include <linux/errno.h>
-#include <linux/gfp_types.h>
+#include <linux/gfp.h>
 #include <linux/iommu.h>
 #include <linux/types.h>
 
@@ -86,13 +86,17 @@ static inline bool iommu_domain_data_is_not(const struct iommu_domain *domain,
  * @domain: the domain
  * @gfp: how otherwise
  *
- * Return: @gfp; for a domain of userspace, charged to the caller's cgroup.
+ * Return: @gfp; for a domain of userspace, charged to the caller's cgroup, even
+ * beyond its limit.
  */
 static inline gfp_t iommu_domain_gfp(const struct iommu_domain *domain, gfp_t gfp)
 {
-	if (iommu_domain_data_owner(domain) == IOMMU_DOMAIN_DATA_OWNER_IOMMUFD)
-		gfp |= __GFP_ACCOUNT;
-	return gfp;
+	if (iommu_domain_data_owner(domain) != IOMMU_DOMAIN_DATA_OWNER_IOMMUFD)
+		return gfp;
+	/* Attaching again, as after a reset, must not fail for a cgroup's limit */
+	if (gfpflags_allow_blocking(gfp))
+		gfp |= __GFP_NOFAIL;
+	return gfp | __GFP_ACCOUNT;
 }
 
 /* Bytes that userspace can describe a domain with */
