@@ -342,12 +342,16 @@ unsafe fn claim(
     })
 }
 
-/// Releases a claim of `dev`.
+/// Releases a claim of `dev`; `unbinding` says that it is the bus's, whose driver is gone.
 ///
 /// # Safety
 ///
 /// `dev` must be valid, and a driver be bound to it or have been until now.
-unsafe fn release(dev: *mut bindings::device, owner: bindings::iommu_dma_owner) {
+unsafe fn release(
+    dev: *mut bindings::device,
+    owner: bindings::iommu_dma_owner,
+    unbinding: bool,
+) {
     if matches!(Owner::from_raw(owner), None | Some(Owner::None)) {
         warn_once!("DMA ownership released for owner {owner}\n");
         return;
@@ -359,8 +363,9 @@ unsafe fn release(dev: *mut bindings::device, owner: bindings::iommu_dma_owner) 
         return;
     }
 
-    // With the last claim DMA with PASIDs ends: in one section either there is none any more,
-    // and the claim goes, or it stays. Who enables needs the claim, so none can begin after.
+    // With the driver, or the last claim, DMA with PASIDs ends: in one section either there is
+    // none any more, and the claim goes, or it stays. Who enables needs the claim, and the mutex
+    // that is held below, so none can begin after.
     let release = |group: Group<'_>| {
         // SAFETY: `dev` is valid.
         if !unsafe { group.serves(dev) } {
@@ -369,7 +374,8 @@ unsafe fn release(dev: *mut bindings::device, owner: bindings::iommu_dma_owner) 
 
         let member = group.member(dev);
         let claims = member.map_or(0, Member::claims);
-        if owner == Owner::DmaApi as u32 && claims <= 1 && member.is_some_and(Member::has_pasids) {
+        let is_last = unbinding || claims <= 1;
+        if owner == Owner::DmaApi as u32 && is_last && member.is_some_and(Member::has_pasids) {
             return false;
         }
         match group.ownership().release(claims, owner) {
@@ -385,9 +391,8 @@ unsafe fn release(dev: *mut bindings::device, owner: bindings::iommu_dma_owner) 
     let held = dma_pasid::lock();
     // SAFETY: As above.
     unsafe {
-        while !Group::locked(group, release) {
-            dma_pasid::disable_forgotten(dev, group, &held);
-        }
+        dma_pasid::disable_forgotten(dev, group, &held);
+        Group::locked(group, release);
     }
 }
 
@@ -413,7 +418,7 @@ pub unsafe extern "C" fn iommu_device_release_dma_owner(
     owner: bindings::iommu_dma_owner,
 ) {
     // SAFETY: By the safety requirements.
-    unsafe { release(dev, owner) };
+    unsafe { release(dev, owner, false) };
 }
 
 /// A bus is about to bind a driver.
@@ -442,7 +447,7 @@ pub unsafe extern "C" fn iommu_device_use_default_domain(dev: *mut bindings::dev
 #[export]
 pub unsafe extern "C" fn iommu_device_unuse_default_domain(dev: *mut bindings::device) {
     // SAFETY: By the safety requirements.
-    unsafe { release(dev, bindings::iommu_dma_owner_DMA_OWNER_DMA_API) };
+    unsafe { release(dev, bindings::iommu_dma_owner_DMA_OWNER_DMA_API, true) };
 }
 
 /// VFIO claims a whole group.
