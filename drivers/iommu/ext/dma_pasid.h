@@ -85,6 +85,7 @@ int iommu_kva_domain_init(struct iommu_domain *domain, void *kva);
 void *iommu_kva_of(struct iommu_domain *domain);
 void *iommu_kva_domain_free(struct iommu_domain *domain);
 unsigned long iommu_kva_piece(unsigned long addr, bool write, phys_addr_t *phys);
+unsigned long iommu_kva_piece_atomic(unsigned long addr, bool write, phys_addr_t *phys);
 bool iommu_kva_is_memory(phys_addr_t phys, size_t size);
 bool iommu_kva_on_stack(unsigned long addr, size_t size);
 bool iommu_kva_is_vmalloc(unsigned long addr);

@@ -5,6 +5,7 @@
 #include <linux/irqflags.h>
 #include <linux/ioport.h>
 #include <linux/mm.h>
+#include <linux/mmap_lock.h>
 #include <linux/pgtable.h>
 #include <linux/sched/task_stack.h>
 #include <linux/vmalloc.h>
@@ -54,7 +55,8 @@ void *iommu_kva_domain_free(struct iommu_domain *domain)
 #ifdef CONFIG_X86_64
 /*
  * The leaf for an address. Interrupts are off: who frees a table waits for this
- * CPU to flush its TLB first. The owner of what is mapped keeps the entry.
+ * CPU to flush its TLB first, unless the CPU can flush those of others by an
+ * instruction. The owner of what is mapped keeps the entry.
  */
 static pte_t kernel_leaf(unsigned long addr, unsigned int *level)
 {
@@ -97,7 +99,7 @@ static unsigned long leaf_rest(unsigned long addr, unsigned int level)
  * Return: 0 for what is neither in the direct map, nor in vmalloc or module space,
  * nor in the kernel's image, or is not present, or not writable.
  */
-unsigned long iommu_kva_piece(unsigned long addr, bool write, phys_addr_t *phys)
+unsigned long iommu_kva_piece_atomic(unsigned long addr, bool write, phys_addr_t *phys)
 {
 	unsigned long rest, alias;
 	unsigned int level;
@@ -118,6 +120,13 @@ unsigned long iommu_kva_piece(unsigned long addr, bool write, phys_addr_t *phys)
 	if (pte_present(pte) && !pte_write(pte))
 		return 0;
 	return min(rest, leaf_rest(alias, level));
+}
+
+/* The same for whoever may sleep: tables that are merged go with the lock held. */
+unsigned long iommu_kva_piece(unsigned long addr, bool write, phys_addr_t *phys)
+{
+	guard(mmap_read_lock)(&init_mm);
+	return iommu_kva_piece_atomic(addr, write, phys);
 }
 #else
 unsigned long iommu_kva_piece(unsigned long addr, bool write, phys_addr_t *phys)

@@ -88,7 +88,7 @@ static phys_addr_t shared_iova_to_phys(struct iommu_domain *domain, dma_addr_t i
 {
 	phys_addr_t phys;
 
-	return iommu_kva_piece(iova, false, &phys) ? phys : 0;
+	return iommu_kva_piece_atomic(iova, false, &phys) ? phys : 0;
 }
 
 static void shared_free(struct iommu_domain *domain)
