@@ -57,7 +57,8 @@ struct iommu_dma_pasid_hold {
  * whatever device of the group, returns the same PASID. Each call that
  * succeeds has to be undone by iommu_dma_pasid_disable().
  *
- * Context: may sleep; takes the group's mutex.
+ * Context: may sleep; takes the group's mutex, and one that all devices share, so
+ * not where memory is reclaimed.
  *
  * Return: the PASID, which is above 0; -EINVAL for bad arguments, -ENODEV
  * without an IOMMU, -EOPNOTSUPP if device or IOMMU cannot do PASIDs or the mode,
@@ -79,7 +80,8 @@ int iommu_dma_pasid_enable(struct device *dev, struct iommu_domain **domain,
  * neither the IOMMU nor the device translates addresses of that PASID, page
  * requests included. A KVA domain is freed, with all that is mapped in it.
  *
- * Context: may sleep; takes the group's mutex.
+ * Context: may sleep; takes the group's mutex, and one that all devices share, so
+ * not where memory is reclaimed.
  *
  * Return: 0, or -EINVAL if the device has not enabled the mode.
  */
@@ -133,7 +135,8 @@ int iommu_unmap_kva(struct iommu_domain *domain, void *cpu_addr, size_t size);
  * mode, so that the core had to, what was got here may still be used: that it is
  * over is noticed, even if the device has enabled the mode anew meanwhile.
  *
- * Context: may sleep; takes the group's mutex.
+ * Context: may sleep; takes the group's mutex, and one that all devices share, so
+ * not where memory is reclaimed.
  *
  * Return: as iommu_dma_pasid_enable().
  */
@@ -147,7 +150,8 @@ int iommu_dma_pasid_hold(struct device *dev, struct iommu_dma_pasid_hold *hold,
  * As iommu_dma_pasid_disable(). If the core has disabled the mode before,
  * nothing happens. Neither driver nor device need be there any more.
  *
- * Context: may sleep; takes the group's mutex.
+ * Context: may sleep; takes the group's mutex, and one that all devices share, so
+ * not where memory is reclaimed.
  */
 void iommu_dma_pasid_release(struct iommu_dma_pasid_hold *hold);
 
@@ -160,7 +164,8 @@ void iommu_dma_pasid_release(struct iommu_dma_pasid_hold *hold);
  *
  * The core does not disable the mode meanwhile.
  *
- * Context: may sleep; takes the group's mutex.
+ * Context: may sleep; takes the group's mutex, and one that all devices share, so
+ * not where memory is reclaimed.
  *
  * Return: as iommu_map_kva(), or -ENODEV if the core has disabled the mode.
  */
@@ -175,7 +180,8 @@ int iommu_dma_pasid_map_kva(const struct iommu_dma_pasid_hold *hold,
  *
  * After -ENODEV the buffer may still be mapped, for other devices of the group.
  *
- * Context: may sleep; takes the group's mutex.
+ * Context: may sleep; takes the group's mutex, and one that all devices share, so
+ * not where memory is reclaimed.
  *
  * Return: as iommu_unmap_kva(), or -ENODEV if the core has disabled the mode.
  */

@@ -416,8 +416,11 @@ static int bench_enable(struct device *dev, enum iommu_dma_pasid_mode mode, cons
 		pasid = enable_by_hand(dev, mode, &domain);
 		hand_on += bench_passed(start);
 		ret = min(ret, pasid);
-		if (ret)
+		if (ret) {
+			if (pasid > 0)
+				disable_by_hand(dev, mode, domain, pasid);
 			return ret;
+		}
 		start = ktime_get_ns();
 		disable_by_hand(dev, mode, domain, pasid);
 		hand_off += bench_passed(start);
