@@ -1,23 +1,25 @@
 // SPDX-License-Identifier: GPL-2.0
-//! Upstream's own iommufd selftests, on the kernel as released, the patched one with the series
-//! off, and the patched one: the last two must pass what the first one passes. The list of that is
-//! checked in, so that a test cannot vanish from all three. With the series on, a tracepoint says
-//! that the domains they ask for came from ours.
+//! Upstream's own selftests of iommufd and VFIO, on the kernel as released, the patched one with
+//! the series off, and the patched one: the last two must pass what the first one passes. The lists
+//! of that are checked in, so that a test cannot vanish from all three. With the series on, a
+//! tracepoint says that the domains they ask for came from ours.
 
 use super::account;
+use crate::ctx::Ctx;
 use crate::kernel::Flavour;
 use crate::ktap::{Case, Outcome, Report};
 use crate::lab::{Guest, Lab};
 use crate::results::{Ledger, Source};
+use crate::selftests::UPSTREAM;
 use anyhow::{Context, Result};
 use std::collections::BTreeSet;
 use std::fs;
 
 const PROFILE: &str = "first-stage";
-const PROGRAMS: [&str; 2] = ["upstream/iommufd", "upstream/iommufd_fail_nth"];
 
-/// The tests map huge pages: 2 MiB each, 128 MiB in the largest.
-const HUGE_PAGES: &str = "ext.hugepages=256";
+/// The tests map huge pages: 2 MiB each, 128 MiB in the largest. Those of VFIO get the first
+/// PASID test device.
+const APPEND: &str = "ext.hugepages=256 ext.vfio=0x1234:0x5041";
 
 /// The kernel with the series on.
 const OURS: Flavour = Flavour::Lean;
@@ -26,6 +28,11 @@ const OURS: Flavour = Flavour::Lean;
 const EVENT: &str = "iommu_ext/iommu_domain_alloc_user";
 
 pub fn run(lab: &mut Lab, ledger: &mut Ledger) -> Result<()> {
+    let programs: Vec<String> = UPSTREAM
+        .iter()
+        .flat_map(|upstream| upstream.programs)
+        .map(|program| format!("upstream/{program}"))
+        .collect();
     let mut guests = Vec::new();
     for flavour in [Flavour::Pristine, Flavour::Off, Flavour::Lean] {
         let trace = match flavour {
@@ -36,23 +43,16 @@ pub fn run(lab: &mut Lab, ledger: &mut Ledger) -> Result<()> {
             flavour,
             profile: PROFILE.into(),
             name: format!("upstream-{}", flavour.name()),
-            programs: PROGRAMS.map(str::to_owned).to_vec(),
-            append: format!("{HUGE_PAGES}{trace}"),
+            programs: programs.clone(),
+            append: format!("{APPEND}{trace}"),
         });
     }
     let series = lab.system(OURS)?.kernel.series;
-    let path = lab
-        .ctx
-        .repo
-        .join(format!("scripts/upstream/iommufd-{series}.txt"));
-    let list = fs::read_to_string(&path).with_context(|| {
-        format!(
-            "There is no list of the tests that Linux {series} passes, {}. Run upstream's \
-             iommufd selftests on that kernel unpatched and check in the names that pass.",
-            path.display()
-        )
-    })?;
-    let list = names(&list);
+    let lists = UPSTREAM
+        .iter()
+        .map(|upstream| read(lab.ctx, upstream.list, &series))
+        .collect::<Result<Vec<_>>>()?;
+    let list: BTreeSet<&str> = lists.iter().flat_map(|list| names(list)).collect();
     let ctx = lab.ctx;
     lab.run_all(
         &guests,
@@ -86,6 +86,20 @@ pub fn run(lab: &mut Lab, ledger: &mut Ledger) -> Result<()> {
             }
         },
     )
+}
+
+/// A list of what a kernel passes as released.
+fn read(ctx: &Ctx, name: &str, series: &str) -> Result<String> {
+    let path = ctx
+        .repo
+        .join(format!("scripts/upstream/{name}-{series}.txt"));
+    fs::read_to_string(&path).with_context(|| {
+        format!(
+            "There is no list of the tests that Linux {series} passes, {}. Run upstream's {name} \
+             selftests on that kernel unpatched and check in the names that pass.",
+            path.display()
+        )
+    })
 }
 
 /// How often the guest saw a program cause the event.
@@ -207,6 +221,8 @@ mod tests {
         for list in [
             include_str!("../../../upstream/iommufd-7.2.txt"),
             include_str!("../../../upstream/iommufd-7.3.txt"),
+            include_str!("../../../upstream/vfio-7.2.txt"),
+            include_str!("../../../upstream/vfio-7.3.txt"),
         ] {
             let sorted: Vec<_> = names(list).into_iter().collect();
             let listed: Vec<_> = list.lines().filter(|line| !line.starts_with('#')).collect();

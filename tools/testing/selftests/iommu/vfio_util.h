@@ -132,7 +132,7 @@ static inline int user_attach(struct user *user, uint32_t pt)
 	return test_ioctl(user->device, VFIO_DEVICE_ATTACH_IOMMUFD_PT, &attach);
 }
 
-/* To a page table, for what the device sends with a PASID */
+/* To a page table, for what the device sends with a PASID, which userspace chooses */
 static inline int user_attach_pasid(struct user *user, uint32_t pt, uint32_t pasid)
 {
 	struct vfio_device_attach_iommufd_pt attach = {
@@ -159,26 +159,6 @@ static inline int user_detach_pasid(struct user *user, uint32_t pasid)
 static inline int user_detach(struct user *user)
 {
 	struct vfio_device_detach_iommufd_pt detach = { .argsz = sizeof(detach) };
-
-	return test_ioctl(user->device, VFIO_DEVICE_DETACH_IOMMUFD_PT, &detach);
-}
-
-/* Likewise what the device sends with a PASID, which userspace chooses */
-static inline int user_attach_pasid(struct user *user, uint32_t pt, uint32_t pasid)
-{
-	struct vfio_device_attach_iommufd_pt attach = {
-		.argsz = sizeof(attach), .flags = VFIO_DEVICE_ATTACH_PASID,
-		.pt_id = pt, .pasid = pasid,
-	};
-
-	return test_ioctl(user->device, VFIO_DEVICE_ATTACH_IOMMUFD_PT, &attach);
-}
-
-static inline int user_detach_pasid(struct user *user, uint32_t pasid)
-{
-	struct vfio_device_detach_iommufd_pt detach = {
-		.argsz = sizeof(detach), .flags = VFIO_DEVICE_DETACH_PASID, .pasid = pasid,
-	};
 
 	return test_ioctl(user->device, VFIO_DEVICE_DETACH_IOMMUFD_PT, &detach);
 }
