@@ -35,6 +35,7 @@ mod ktap;
 mod lab;
 mod monitor;
 mod mutants;
+mod objects;
 mod proc;
 mod qemu;
 mod results;

@@ -1,14 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0
 //! Upstream's own selftests of iommufd and VFIO, on the kernel as released, the patched one with
 //! the series off, and the patched one: the last two must pass what the first one passes. The lists
-//! of that are checked in, so that a test cannot vanish from all three. With the series on, a
-//! tracepoint says that the domains they ask for came from ours.
+//! of that are checked in, so that a test cannot vanish from all three. With the series off,
+//! moreover, all objects are the kernel's as released; with it on, a tracepoint says that the
+//! domains they ask for came from ours.
 
-use super::account;
+use super::{account, check};
 use crate::ctx::Ctx;
 use crate::kernel::Flavour;
 use crate::ktap::{Case, Outcome, Report};
 use crate::lab::{Guest, Lab};
+use crate::objects;
 use crate::results::{Ledger, Source};
 use crate::selftests::UPSTREAM;
 use anyhow::{Context, Result};
@@ -28,6 +30,7 @@ const OURS: Flavour = Flavour::Lean;
 const EVENT: &str = "iommu_ext/iommu_domain_alloc_user";
 
 pub fn run(lab: &mut Lab, ledger: &mut Ledger) -> Result<()> {
+    same_objects(lab, ledger)?;
     let programs: Vec<String> = UPSTREAM
         .iter()
         .flat_map(|upstream| upstream.programs)
@@ -100,6 +103,26 @@ fn read(ctx: &Ctx, name: &str, series: &str) -> Result<String> {
             path.display()
         )
     })
+}
+
+/// With the series off, what is compiled from the kernel's C files is what it would be without it.
+fn same_objects(lab: &mut Lab, ledger: &mut Ledger) -> Result<()> {
+    let pristine = lab.system(Flavour::Pristine)?.kernel;
+    let off = lab.system(Flavour::Off)?.kernel;
+    let (compared, found) = objects::differences(&pristine.tree, &pristine.build, &off.build)?;
+    let source = Source {
+        suite: "upstream",
+        profile: Flavour::Off.name(),
+        program: "objects",
+        log: &off.build,
+    };
+    let result = match found.as_slice() {
+        [] if compared > 0 => Ok(()),
+        [] => Err("there was nothing to compare".into()),
+        found => Err(found.join("\n")),
+    };
+    check(ledger, source, "as_released", result);
+    Ok(())
 }
 
 /// How often the guest saw a program cause the event.
