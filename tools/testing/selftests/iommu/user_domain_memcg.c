@@ -16,7 +16,7 @@
 #define GROUP		ROOT "/iommu_ext_user_domain"
 #define PAGE		4096ll
 
-static long long memory(const char *kind)
+static long long statistic(const char *kind)
 {
 	FILE *file = fopen(GROUP "/memory.stat", "r");
 	long long value = -1, number;
@@ -33,7 +33,7 @@ static long long memory(const char *kind)
 
 static long long tables(void)
 {
-	return memory("sec_pagetables");
+	return statistic("sec_pagetables");
 }
 
 static long long charged(void)
@@ -210,7 +210,7 @@ struct objects {
 static long long objects_settle(void)
 {
 	sleep(4);
-	return memory("slab_unreclaimable");
+	return statistic("slab_unreclaimable");
 }
 
 /* In the cgroup: attaches one page table to many PASIDs, and off again */
@@ -218,7 +218,7 @@ static int attach_many(const struct pci *pci, struct objects *objects)
 {
 	struct hwpt_request request = { .flags = IOMMU_HWPT_ALLOC_PASID };
 	uint32_t hwpt, pasid;
-	struct user user;
+	struct user user = no_user;
 	int ret;
 
 	ret = group_enter();
