@@ -693,12 +693,13 @@ static void forget(struct held *held, unsigned int fn)
 /* Anything in any order: what is shown is what is held, and nothing warns */
 TEST_F_TIMEOUT(owner, random_steps, 600)
 {
+	int steps = long_run() ? 10000 : in_profile("first-stage") ? 1000 : 200;
 	unsigned int owner, cookie, fn, seed = 1;
 	struct pci *pair = self->pair;
 	struct held held = {};
 	int i, ret;
 
-	for (i = 0; i < (long_run() ? 10000 : 1000); i++) {
+	for (i = 0; i < steps; i++) {
 		fn = rand_r(&seed) % 2;
 		owner = OWNER_DMA_API + rand_r(&seed) % 3;
 		cookie = 1 + rand_r(&seed) % 2;
