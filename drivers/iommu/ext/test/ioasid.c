@@ -375,10 +375,10 @@ static unsigned long extra_refs(struct ioasid_state *state, ioasid_t id)
 static int set_extra_refs(struct ioasid_state *state, ioasid_t id, unsigned long count)
 {
 	if (!count) {
-		xa_erase(&state->extra, id);
+		xa_erase_irq(&state->extra, id);
 		return 0;
 	}
-	return xa_err(xa_store(&state->extra, id, xa_mk_value(count), GFP_KERNEL));
+	return xa_err(xa_store_irq(&state->extra, id, xa_mk_value(count), GFP_KERNEL));
 }
 
 /* Forgets one reference; true if it is the last one */

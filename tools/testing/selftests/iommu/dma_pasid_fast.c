@@ -270,7 +270,10 @@ static void trace_off(void)
 	rmdir(TRACE);
 }
 
-/* Invalidations for the PASID since trace_on() that begin so, and reach as far at least */
+/*
+ * Invalidations of the device's cache for the PASID since trace_on() that begin
+ * so, and reach as far at least
+ */
 static int traced_flushes(struct _test_data_fast *self, uint64_t first, uint64_t last)
 {
 	char who[32], line[512], *text;
@@ -278,7 +281,7 @@ static int traced_flushes(struct _test_data_fast *self, uint64_t first, uint64_t
 	int nr = 0;
 	FILE *file;
 
-	snprintf(who, sizeof(who), "%s[%d] type iotlb", pci_name(&self->info).text, self->pasid);
+	snprintf(who, sizeof(who), "%s[%d] type devtlb", pci_name(&self->info).text, self->pasid);
 	file = fopen(TRACE "/trace", "r");
 	while (file && fgets(line, sizeof(line), file)) {
 		text = strstr(line, who) ? strstr(line, "[0x") : NULL;
