@@ -17,7 +17,7 @@ use std::collections::HashMap;
 use std::fs;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc;
 use walkdir::WalkDir;
 
@@ -141,12 +141,16 @@ impl<'a> Lab<'a> {
         let at_once = at_once(self.ctx.jobs, available_memory()).min(jobs.len());
         let limits = self.profiles.limits(at_once);
         let next = AtomicUsize::new(0);
+        let over = AtomicBool::new(false);
         let (sender, records) = mpsc::channel();
         let lab = &*self;
         let work = |sender: mpsc::Sender<_>| {
             while let Some((guest, system)) = jobs.get(next.fetch_add(1, Ordering::Relaxed)) {
                 let mut tests = Vec::new();
                 let record = lab.follow(guest, &qemu, system, limits, |port, line| {
+                    if over.load(Ordering::Relaxed) {
+                        return ControlFlow::Break(());
+                    }
                     if port == Port::Tests {
                         tests.push(line.to_owned());
                         if line.trim_start().starts_with("not ok") && enough(guest, &tests) {
@@ -171,6 +175,7 @@ impl<'a> Lab<'a> {
                 Ok(())
             });
             if all.is_err() {
+                over.store(true, Ordering::Relaxed);
                 next.store(jobs.len(), Ordering::Relaxed);
                 proc::kill_all();
             }

@@ -12,7 +12,7 @@ use std::io::Write;
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
-const UNPLUG_LIMIT: Duration = Duration::from_secs(15);
+const UNPLUG_LIMIT: Duration = Duration::from_secs(60);
 
 /// A request under way; the guest waits for its answer before it asks again.
 #[derive(Debug)]

@@ -180,7 +180,11 @@ pub fn differences(tree: &Path, build: &Path, other: &Path) -> Result<(usize, Ve
             continue;
         }
         let twin = other.join(path);
-        if !twin.is_file() || asks_for_rust(&source)? {
+        if asks_for_rust(&source)? {
+            continue;
+        }
+        if !twin.is_file() {
+            found.push(format!("{}: is in one kernel only", path.display()));
             continue;
         }
         compared += 1;
@@ -317,7 +321,13 @@ mod tests {
         let (compared, found) = differences(&tree, &build, &other).unwrap();
         assert_eq!(
             (compared, found),
-            (2, vec!["b.o: .text differs".to_owned()])
+            (
+                2,
+                vec![
+                    "b.o: .text differs".to_owned(),
+                    "c.o: is in one kernel only".to_owned()
+                ]
+            )
         );
     }
 }

@@ -339,11 +339,18 @@ TEST_F(fast, freed_table)
 /* One invalidation for each change, beyond the first, which splits a large page */
 TEST_F(fast, changed_attributes)
 {
+	int i, nr, least = INT_MAX;
+
 	ASSERT_EQ(0, test_ioctl(self->fd, DMA_PASID_TEST_UNCACHE, &self->src.index));
-	ASSERT_EQ(0, trace_on());
-	ASSERT_EQ(0, test_ioctl(self->fd, DMA_PASID_TEST_UNCACHE, &self->src.index));
-	EXPECT_EQ(2, traced_flushes(self, 0, ~0ull));
-	trace_off();
+	/* The kernel may flush for reasons of its own, but not each time */
+	for (i = 0; i < 5 && least != 2; i++) {
+		ASSERT_EQ(0, trace_on());
+		ASSERT_EQ(0, test_ioctl(self->fd, DMA_PASID_TEST_UNCACHE, &self->src.index));
+		nr = traced_flushes(self, 0, ~0ull);
+		least = nr < least ? nr : least;
+		trace_off();
+	}
+	EXPECT_EQ(2, least);
 }
 
 /* Nobody asks who is not trusted */

@@ -179,8 +179,12 @@ TEST_F(memcg, tables_are_counted)
 	ASSERT_EQ(0, pipe(from));
 	pid = fork();
 	ASSERT_LE(0, pid);
-	if (!pid)
+	if (!pid) {
+		close(to[1]);
 		tell(&self->one, to[0], from[1]);
+	}
+	close(to[0]);
+	close(from[1]);
 
 	nr = take(EMPTY, from[0], to[1]);
 	ASSERT_LE(3, nr);
@@ -199,6 +203,7 @@ TEST_F(memcg, tables_are_counted)
 }
 
 #define NR_PASIDS	512
+#define LEAST		(NR_PASIDS * 64ll)	/* bytes, of the smallest objects */
 
 /* Objects of the kernel that are charged to the cgroup */
 struct objects {
@@ -206,17 +211,26 @@ struct objects {
 	long long before, attached, after;	/* bytes */
 };
 
-/* The kernel sums up every two seconds */
-static long long objects_settle(void)
+static long long objects(void)
 {
-	sleep(4);
 	return statistic("slab_unreclaimable");
 }
 
+/* The kernel sums up every two seconds, if it is awake: until there are so many bytes */
+static long long objects_become(long long least, long long most)
+{
+	long long end = now_ms() + 20000, now;
+
+	while (((now = objects()) < least || now > most) && now_ms() < end)
+		usleep(100000);
+	return now;
+}
+
 /* In the cgroup: attaches one page table to many PASIDs, and off again */
-static int attach_many(const struct pci *pci, struct objects *objects)
+static int attach_many(const struct pci *pci, struct objects *seen)
 {
 	struct hwpt_request request = { .flags = IOMMU_HWPT_ALLOC_PASID };
+	long long end = now_ms() + 5000;
 	uint32_t hwpt, pasid;
 	struct user user = no_user;
 	int ret;
@@ -234,39 +248,41 @@ static int attach_many(const struct pci *pci, struct objects *objects)
 	/* The first one takes along what is needed once */
 	if (!ret)
 		ret = user_attach_pasid(&user, hwpt, 1);
-	objects->before = objects_settle();
+	/* What was charged so far is seen */
+	while (now_ms() < end)
+		usleep(100000);
+	seen->before = objects();
 	for (pasid = 2; !ret && pasid < 2 + NR_PASIDS; pasid++)
 		ret = user_attach_pasid(&user, hwpt, pasid);
-	objects->attached = objects_settle();
+	seen->attached = objects_become(seen->before + 2 * LEAST, LLONG_MAX);
 	for (pasid = 2; !ret && pasid < 2 + NR_PASIDS; pasid++)
 		ret = user_detach_pasid(&user, pasid);
-	objects->after = objects_settle();
+	seen->after = objects_become(0, seen->before + LEAST / 2);
 	user_close(&user);
 	return ret;
 }
 
 /* VT-d has two small objects for each: what is attached, and what to invalidate */
-TEST_F(memcg, attachments_are_charged)
+TEST_F_TIMEOUT(memcg, attachments_are_charged, 180)
 {
-	struct objects *objects = mmap(NULL, PAGE, PROT_READ | PROT_WRITE,
-				       MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-	long long least = NR_PASIDS * 64;
+	struct objects *seen = mmap(NULL, PAGE, PROT_READ | PROT_WRITE,
+				    MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	int status;
 	pid_t pid;
 
-	ASSERT_NE(MAP_FAILED, objects);
+	ASSERT_NE(MAP_FAILED, seen);
 	pid = fork();
 	ASSERT_LE(0, pid);
 	if (!pid) {
-		objects->error = attach_many(&self->one, objects);
+		seen->error = attach_many(&self->one, seen);
 		_exit(0);
 	}
 	ASSERT_EQ(pid, waitpid(pid, &status, 0));
 	EXPECT_EQ(0, status);
-	EXPECT_EQ(0, objects->error);
-	EXPECT_LE(objects->before + 2 * least, objects->attached);
-	EXPECT_GE(objects->before + least / 2, objects->after);
-	munmap(objects, PAGE);
+	EXPECT_EQ(0, seen->error);
+	EXPECT_LE(seen->before + 2 * LEAST, seen->attached);
+	EXPECT_GE(seen->before + LEAST / 2, seen->after);
+	munmap(seen, PAGE);
 }
 
 /* What parent and child know of each other without the kernel having to allocate */
