@@ -6,7 +6,7 @@ export KVER KSRC MIRROR CACHE SUITE T PROFILE M LONG OUT KVM
 
 XTASK := cargo run --quiet --locked --package xtask --
 
-.PHONY: help run test bench shell enter tree mutants test-interrupt clean
+.PHONY: help run test bench shell enter tree series mutants test-interrupt clean
 help:		; @$(XTASK) --help
 run:		; @$(XTASK) run
 test:		; @$(XTASK) test
@@ -14,6 +14,7 @@ bench:		; @$(XTASK) bench
 shell:		; @$(XTASK) shell
 enter:		; @$(XTASK) enter
 tree:		; @$(XTASK) tree
+series:		; @$(XTASK) series
 mutants:	; @$(XTASK) mutants
 test-interrupt:	; @$(XTASK) test-interrupt
 clean:		; @$(XTASK) clean

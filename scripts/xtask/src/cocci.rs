@@ -90,17 +90,23 @@ fn scripts(repo: &Path) -> Result<Vec<Script>> {
         .collect()
 }
 
-/// Applies all scripts to the files.
+/// The names of the scripts.
+pub fn names(repo: &Path) -> Result<Vec<String>> {
+    Ok(scripts(repo)?.into_iter().map(|s| s.name).collect())
+}
+
+/// Applies the scripts that are wanted, by name, to the files.
 pub fn apply(
     ctx: &Ctx,
     root: &Root,
     step: &mut Step,
     files: &mut Files,
     series: &str,
+    wanted: impl Fn(&str) -> bool,
 ) -> Result<()> {
-    for script in scripts(&ctx.repo)? {
+    for script in scripts(&ctx.repo)?.iter().filter(|s| wanted(&s.name)) {
         step.note(&script.name);
-        let found = apply_one(ctx, root, step, files, &script)?;
+        let found = apply_one(ctx, root, step, files, script)?;
         let wanted = script
             .hunks
             .of(series)

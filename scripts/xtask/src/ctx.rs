@@ -23,7 +23,8 @@ Settings (make VARIABLE=value target):
   PROFILE=name   make test: one guest profile
   LONG=1         make test: the long form of the stress tests
   M=name         make mutants: one mutant; M=ioasid-* those whose names match
-  OUT=dir        make tree: where to write the patched kernel source
+  OUT=dir        make tree, make series: where to write the patched kernel source,
+                 or the patches
   CACHE=dir      where everything is kept (default $XDG_CACHE_HOME/iommu-ext)
   MIRROR=url     Debian mirror (default: the host's)
   KVM=1          let guests use /dev/kvm";

@@ -3,16 +3,19 @@
 //!
 //! Every edit says how many places it must match; any other number stops the build, so that a new
 //! kernel is either edited as meant or not at all.
+//!
+//! A line `# part: NAME` begins a part of the manifest, which can be applied without the others. A
+//! part may have several places in the file.
 
 use crate::cdecl;
 use anyhow::{anyhow, bail, Context, Result};
 use regex::Regex;
 use serde::Deserialize;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Manifest {
     #[serde(default, rename = "move")]
@@ -22,6 +25,9 @@ pub struct Manifest {
     #[serde(skip)]
     name: String,
 }
+
+/// What a line begins with that begins a part.
+const PART: &str = "\n# part: ";
 
 /// A place in a file; exactly one of the fields, but for `within`.
 #[derive(Debug, Deserialize)]
@@ -43,6 +49,8 @@ enum End {
 
 #[derive(Debug, Deserialize)]
 struct Insert {
+    #[serde(skip)]
+    part: String,
     file: String,
     why: String,
     text: String,
@@ -54,6 +62,8 @@ struct Insert {
 
 #[derive(Debug, Deserialize)]
 struct Move {
+    #[serde(skip)]
+    part: String,
     from: String,
     decl: String,
     to: String,
@@ -237,7 +247,46 @@ impl Manifest {
     }
 
     fn parse(text: &str) -> Result<Self> {
-        Ok(toml::from_str(text)?)
+        let mut manifest = Manifest::default();
+        let begins = text.match_indices(PART).map(|(at, _)| at + 1);
+        let begins: Vec<usize> = [0].into_iter().chain(begins).collect();
+        for (n, &begin) in begins.iter().enumerate() {
+            let end = begins.get(n + 1).map_or(text.len(), |&next| next);
+            let piece = &text[begin..end];
+            let name = piece.lines().next().unwrap_or_default();
+            let part = name
+                .strip_prefix(PART.trim_start())
+                .unwrap_or_default()
+                .trim();
+            // Behind as many lines as in the file, for errors to tell the right ones.
+            let ahead = "\n".repeat(text[..begin].matches('\n').count());
+            let mut piece: Manifest = toml::from_str(&format!("{ahead}{piece}"))?;
+            piece
+                .moves
+                .iter_mut()
+                .for_each(|edit| edit.part = part.into());
+            piece
+                .inserts
+                .iter_mut()
+                .for_each(|edit| edit.part = part.into());
+            manifest.moves.extend(piece.moves);
+            manifest.inserts.extend(piece.inserts);
+        }
+        Ok(manifest)
+    }
+
+    /// The names of the parts.
+    pub fn parts(&self) -> BTreeSet<&str> {
+        let moves = self.moves.iter().map(|edit| edit.part.as_str());
+        moves
+            .chain(self.inserts.iter().map(|edit| edit.part.as_str()))
+            .collect()
+    }
+
+    /// Forgets the edits of parts that are not wanted.
+    pub fn retain(&mut self, wanted: impl Fn(&str) -> bool) {
+        self.moves.retain(|edit| wanted(&edit.part));
+        self.inserts.retain(|edit| wanted(&edit.part));
     }
 
     fn checked(&self, what: &str, count: &Count, series: &str, found: usize) -> Result<()> {
@@ -431,6 +480,28 @@ mod tests {
             "7.3",
         );
         assert_eq!(texts.unwrap()["a"], "one\ntwo too\ntwo\nx\ny\nthree\n");
+    }
+
+    #[test]
+    fn parts_can_be_left_out() {
+        let edit = |text: &str| {
+            format!("[[insert]]\nfile = 'a'\nwhy = 'w'\nafter = 'one'\ntext = '{text}'\n")
+        };
+        let text = format!(
+            "# A comment\n\n# part: p\n{}# part: q\n{}\n# part: p\n{}",
+            edit("1"),
+            edit("2"),
+            edit("3")
+        );
+        let mut manifest = Manifest::parse(&text).unwrap();
+        assert_eq!(manifest.parts(), BTreeSet::from(["p", "q"]));
+        manifest.retain(|part| part == "p");
+        let left: Vec<_> = manifest.inserts.iter().map(|edit| &edit.text).collect();
+        assert_eq!(left, ["1", "3"]);
+        let wrong = format!("{text}\n# part: r\nnonsense\n");
+        let line = wrong.lines().count();
+        let error = Manifest::parse(&wrong).unwrap_err().to_string();
+        assert!(error.contains(&format!("line {line}")), "{error}");
     }
 
     #[test]

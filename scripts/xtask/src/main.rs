@@ -42,6 +42,7 @@ mod results;
 mod root;
 mod sandbox;
 mod selftests;
+mod series;
 mod source;
 mod step;
 mod story;
@@ -81,6 +82,8 @@ enum Command {
     Enter,
     /// Write the patched kernel source to OUT=dir, as a plain tree
     Tree,
+    /// Write the series to OUT=dir, as patches that can be mailed
+    Series,
     /// Interrupt a cold run inside every step and see it recover
     TestInterrupt,
     /// Remove what was built from the cache; toolchain and downloads stay
@@ -96,6 +99,7 @@ fn dispatch(command: Command) -> Result<()> {
         Command::Shell => story::shell(&ctx),
         Command::Enter => root::enter(&ctx),
         Command::Tree => tree::export(&ctx),
+        Command::Series => series::export(&ctx),
         Command::Mutants => mutants::run(&ctx),
         Command::TestInterrupt => interrupt::run(&ctx),
         Command::Clean => cache::clean(&ctx),

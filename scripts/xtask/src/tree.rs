@@ -29,6 +29,9 @@ const OVERLAY: [&str; 6] = [
     "tools/testing/selftests",
 ];
 
+/// The edits that are no semantic patches.
+pub const MANIFEST: &str = "scripts/edits.toml";
+
 /// A kernel tree to build from; never to be written to.
 #[derive(Clone, Debug)]
 pub struct Tree {
@@ -58,7 +61,7 @@ fn is_litter(name: &str) -> bool {
 }
 
 /// Our files: path in the kernel tree, and where they are.
-fn overlay(repo: &Path) -> Result<BTreeMap<String, PathBuf>> {
+pub fn overlay(repo: &Path) -> Result<BTreeMap<String, PathBuf>> {
     let mut files = BTreeMap::new();
     for top in OVERLAY {
         let dir = repo.join(top);
@@ -83,9 +86,10 @@ fn overlay(repo: &Path) -> Result<BTreeMap<String, PathBuf>> {
 /// What differs from the source: path and content.
 pub type Changes = BTreeMap<String, Vec<u8>>;
 
-fn changes(ctx: &Ctx, root: &Root, step: &mut Step, source: &Source) -> Result<Changes> {
-    let mut changes = Changes::new();
-    for (path, from) in overlay(&ctx.repo)? {
+/// Our files.
+pub fn added(repo: &Path, source: &Source) -> Result<Changes> {
+    let mut added = Changes::new();
+    for (path, from) in overlay(repo)? {
         if source.dir.join(&path).exists() {
             bail!(
                 "{} would replace a file of Linux {}. Overlay files are new files; give it another name, or \
@@ -94,22 +98,39 @@ fn changes(ctx: &Ctx, root: &Root, step: &mut Step, source: &Source) -> Result<C
                 source.version
             );
         }
-        changes.insert(
+        added.insert(
             path,
             fs::read(&from).with_context(|| from.display().to_string())?,
         );
     }
+    Ok(added)
+}
+
+/// The source's files with the edits that are wanted: parts of the manifest and semantic patches,
+/// by name.
+pub fn edited(
+    ctx: &Ctx,
+    root: &Root,
+    step: &mut Step,
+    source: &Source,
+    wanted: impl Fn(&str) -> bool,
+) -> Result<Changes> {
     let mut files = Files::new(&source.dir);
-    let manifest = ctx.repo.join("scripts/edits.toml");
-    if manifest.exists() {
-        let manifest = Manifest::read(&manifest)?;
-        manifest.apply_moves(&mut files, &source.series)?;
-        cocci::apply(ctx, root, step, &mut files, &source.series)?;
-        manifest.apply_inserts(&mut files, &source.series)?;
-    }
-    for (path, text) in files.texts() {
-        changes.insert(path.clone(), text.clone().into_bytes());
-    }
+    let mut manifest = Manifest::read(&ctx.repo.join(MANIFEST))?;
+    manifest.retain(&wanted);
+    manifest.apply_moves(&mut files, &source.series)?;
+    cocci::apply(ctx, root, step, &mut files, &source.series, &wanted)?;
+    manifest.apply_inserts(&mut files, &source.series)?;
+    let texts = files.texts().iter();
+    Ok(texts
+        .map(|(path, text)| (path.clone(), text.clone().into_bytes()))
+        .collect())
+}
+
+/// All that differs.
+fn changes(ctx: &Ctx, root: &Root, step: &mut Step, source: &Source) -> Result<Changes> {
+    let mut changes = added(&ctx.repo, source)?;
+    changes.extend(edited(ctx, root, step, source, |_| true)?);
     Ok(changes)
 }
 
@@ -124,7 +145,7 @@ fn key(ctx: &Ctx, root: &Root, source: &Source) -> Result<String> {
         inputs.push(path);
         inputs.push(cache::hash([fs::read(from)?]));
     }
-    for name in ["scripts/edits.toml", "scripts/cocci"] {
+    for name in [MANIFEST, "scripts/cocci"] {
         let path = ctx.repo.join(name);
         if path.exists() {
             inputs.push(cache::hash_files(&[path])?);

@@ -3,7 +3,6 @@
 //! out, with an exit status, and before anything is made.
 
 use std::fs;
-use std::path::Path;
 use std::process::Command;
 
 const SETTINGS: [&str; 11] = [
@@ -88,12 +87,14 @@ fn switches() {
 
 #[test]
 fn places_to_write_to() {
-    refused("tree", &[], &["OUT=dir"]);
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().to_str().unwrap();
     fs::write(dir.path().join("precious"), "").unwrap();
-    refused("tree", &[("OUT", path)], &[path, "left alone"]);
-    assert!(Path::new(path).join("precious").exists());
+    for command in ["tree", "series"] {
+        refused(command, &[], &["OUT=dir"]);
+        refused(command, &[("OUT", path)], &[path, "left alone"]);
+        assert!(dir.path().join("precious").exists());
+    }
     refused(
         "run",
         &[("CACHE", "/proc/none")],

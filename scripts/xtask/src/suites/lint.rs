@@ -9,9 +9,11 @@ use crate::kernel::{self, Flavour, KernelBuild};
 use crate::lab::Lab;
 use crate::proc;
 use crate::results::{Ledger, Source};
-use crate::root;
+use crate::root::{self, Root};
 use crate::sandbox::Sandbox;
+use crate::series;
 use crate::source;
+use crate::tree;
 use anyhow::{Context, Result};
 use regex::Regex;
 use std::fs::{self, File};
@@ -335,6 +337,8 @@ impl Lint<'_> {
         let case = ("kernel", "edits", "checkpatch");
         self.command(ledger, case, &mut checkpatch, is_complaint_of_checkpatch)?;
 
+        self.series(ledger, &root)?;
+
         let mut doc = sandbox.command("python3");
         doc.args(["scripts/kernel-doc", "-none", "-Wall"])
             .args(self.ours(&["c", "h"]));
@@ -356,6 +360,18 @@ impl Lint<'_> {
         })?;
 
         self.compile(ledger, &sandbox, &build)
+    }
+
+    /// Writes the series as patches, which has to give the patched tree.
+    fn series(&self, ledger: &mut Ledger, root: &Root) -> Result<()> {
+        let tree = tree::patched(self.ctx, root)?;
+        let out = self.logs.join("series");
+        cache::remove(&out)?;
+        fs::create_dir_all(&out)?;
+        let written = series::write(self.ctx, root, &tree, &out);
+        let result = written.map_err(|error| format!("{error:#}"));
+        self.record(ledger, "kernel", "series", "applies", result);
+        Ok(())
     }
 
     /// Compiles our folder with every warning on, through clippy and sparse, in one go: each set of
