@@ -262,7 +262,10 @@ fn a_part_that_is_over() {
     };
     assert_eq!(again.part, Part { count: 1, id: 8 });
     assert_eq!(again.group.disable(Mode::Kva, again.part.of(7), 1), None);
-    assert!(again.group.disable(Mode::Kva, again.part.of(8), 1).is_some());
+    assert!(again
+        .group
+        .disable(Mode::Kva, again.part.of(8), 1)
+        .is_some());
 }
 
 #[test]
