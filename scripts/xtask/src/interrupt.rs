@@ -17,11 +17,15 @@ use std::process::{Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-/// Long steps are interrupted in their midst, all others as soon as they begin.
-const MIDST: [(&str, Duration); 3] = [
+/// Steps that take a while are interrupted in their midst, all others as soon as they begin.
+const MIDST: [(&str, Duration); 7] = [
     ("toolchain root", Duration::from_secs(25)),
     ("kernel", Duration::from_secs(30)),
     ("qemu", Duration::from_secs(25)),
+    ("unpack", Duration::from_secs(3)),
+    ("patch", Duration::from_secs(1)),
+    ("selftests", Duration::from_secs(1)),
+    ("guest", Duration::from_secs(1)),
 ];
 
 /// How soon after a signal everything must be gone.
@@ -67,18 +71,29 @@ fn delay(step: &str) -> Duration {
         .map_or(Duration::ZERO, |(_, delay)| *delay)
 }
 
-/// Processes whose command line names the cache.
+/// Processes whose command line names the cache, or that have their root or folder in it.
 fn survivors(cache: &Path) -> Vec<String> {
     let name = cache.to_string_lossy();
     let own = std::process::id().to_string();
+    let command = |process: &Path| fs::read_to_string(process.join("cmdline")).unwrap_or_default();
+    let is_in = |link: PathBuf| fs::read_link(link).is_ok_and(|path| path.starts_with(cache));
     fs::read_dir("/proc")
         .into_iter()
         .flatten()
         .flatten()
         .filter(|entry| entry.file_name().to_string_lossy() != own.as_str())
-        .filter_map(|entry| fs::read_to_string(entry.path().join("cmdline")).ok())
-        .filter(|line| line.contains(&*name))
-        .map(|line| line.split('\0').next().unwrap_or_default().to_owned())
+        .map(|entry| entry.path())
+        .filter(|process| {
+            let inside = ["root", "cwd"].map(|link| is_in(process.join(link)));
+            inside.contains(&true) || command(process).contains(&*name)
+        })
+        .map(|process| {
+            command(&process)
+                .split('\0')
+                .next()
+                .unwrap_or_default()
+                .to_owned()
+        })
         .collect()
 }
 
@@ -228,4 +243,28 @@ pub fn run(ctx: &Ctx) -> Result<()> {
         );
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn survivors_are_found_by_what_they_use() {
+        let cache = tempfile::tempdir().unwrap();
+        assert_eq!(survivors(cache.path()), Vec::<String>::new());
+        let named = ["-c", "sleep 60; true", &*cache.path().to_string_lossy()];
+        let _named = proc::spawn(Command::new("sh").args(named)).unwrap();
+        let mut inside = Command::new("sleep");
+        let _inside = proc::spawn(inside.arg("60").current_dir(&cache)).unwrap();
+        let mut found = survivors(cache.path());
+        found.sort();
+        assert_eq!(found, ["sh", "sleep"]);
+    }
+
+    #[test]
+    fn the_longest_steps_are_interrupted_in_their_midst() {
+        assert!(delay("kernel 7.3 lean") > delay("unpack linux 7.3"));
+        assert_eq!(delay("fetch qemu"), Duration::ZERO);
+    }
 }
