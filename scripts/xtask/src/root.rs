@@ -272,13 +272,6 @@ pub fn prepare(ctx: &Ctx) -> Result<Root> {
         );
     }
     ctx.step("toolchain root", NETWORK, |step| {
-        for entry in fs::read_dir(&ctx.cache)? {
-            let entry = entry?;
-            if entry.file_name().to_string_lossy().starts_with("root-") {
-                step.note("removing the previous one");
-                cache::remove(&entry.path())?;
-            }
-        }
         let tmp = cache::scratch(ctx, "root")?;
         let tar = cache::scratch(ctx, "root.tar")?;
         let (m, s) = (&archive.mirror, &archive.security);
@@ -335,9 +328,23 @@ pub fn prepare(ctx: &Ctx) -> Result<Root> {
             }
         }
         step.note("writing to disk");
-        cache::publish(&tmp, &dir)
+        cache::publish(&tmp, &dir)?;
+        step.note("removing the previous one");
+        remove_others(&ctx.cache, &dir)
     })?;
     Root::of(dir)
+}
+
+/// Removes all roots of the cache but one.
+fn remove_others(cache: &Path, root: &Path) -> Result<()> {
+    for entry in fs::read_dir(cache)? {
+        let entry = entry?;
+        let is_root = entry.file_name().to_string_lossy().starts_with("root-");
+        if is_root && entry.path() != root {
+            cache::remove(&entry.path())?;
+        }
+    }
+    Ok(())
 }
 
 /// The proxy that the host's apt uses.
@@ -439,6 +446,18 @@ mod tests {
     fn names_skips_comments() {
         let list: Vec<_> = names("# a\n\nmake # why\n rustc/trixie-backports\n").collect();
         assert_eq!(list, ["make", "rustc/trixie-backports"]);
+    }
+
+    #[test]
+    fn one_root_is_left() {
+        let cache = tempfile::tempdir().unwrap();
+        let dir = |name: &str| cache.path().join(name);
+        for name in ["root-old", "root-new", "src"] {
+            fs::create_dir(dir(name)).unwrap();
+        }
+        remove_others(cache.path(), &dir("root-new")).unwrap();
+        assert!(dir("root-new").exists() && dir("src").exists());
+        assert!(!dir("root-old").exists());
     }
 
     #[test]
