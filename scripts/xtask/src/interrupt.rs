@@ -253,13 +253,14 @@ mod tests {
     fn survivors_are_found_by_what_they_use() {
         let cache = tempfile::tempdir().unwrap();
         assert_eq!(survivors(cache.path()), Vec::<String>::new());
-        let named = ["-c", "sleep 60; true", &*cache.path().to_string_lossy()];
-        let _named = proc::spawn(Command::new("sh").args(named)).unwrap();
+        let file = cache.path().join("file");
+        fs::write(&file, "").unwrap();
+        let _named = proc::spawn(Command::new("tail").arg("-f").arg(&file)).unwrap();
         let mut inside = Command::new("sleep");
         let _inside = proc::spawn(inside.arg("60").current_dir(&cache)).unwrap();
         let mut found = survivors(cache.path());
         found.sort();
-        assert_eq!(found, ["sh", "sleep"]);
+        assert_eq!(found, ["sleep", "tail"]);
     }
 
     #[test]
