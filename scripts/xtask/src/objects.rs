@@ -180,7 +180,7 @@ pub fn differences(tree: &Path, build: &Path, other: &Path) -> Result<(usize, Ve
             continue;
         }
         let twin = other.join(path);
-        if asks_for_rust(&source)? {
+        if differs_anyway(&source)? {
             continue;
         }
         if !twin.is_file() {
@@ -195,9 +195,14 @@ pub fn differences(tree: &Path, build: &Path, other: &Path) -> Result<(usize, Ve
     Ok((compared, found))
 }
 
-fn asks_for_rust(source: &Path) -> Result<bool> {
+/// Whether a source is compiled into something else for reasons of its own: whether there is Rust,
+/// or where the linked kernel ends.
+fn differs_anyway(source: &Path) -> Result<bool> {
     let text = fs::read(source).with_context(|| source.display().to_string())?;
-    Ok(String::from_utf8_lossy(&text).contains("CONFIG_RUST"))
+    let text = String::from_utf8_lossy(&text);
+    Ok(["CONFIG_RUST", "voffset.h"]
+        .iter()
+        .any(|reason| text.contains(reason)))
 }
 
 fn difference(one: &Path, other: &Path) -> Result<Option<String>> {
