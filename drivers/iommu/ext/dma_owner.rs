@@ -347,11 +347,7 @@ unsafe fn claim(
 /// # Safety
 ///
 /// `dev` must be valid, and a driver be bound to it or have been until now.
-unsafe fn release(
-    dev: *mut bindings::device,
-    owner: bindings::iommu_dma_owner,
-    unbinding: bool,
-) {
+unsafe fn release(dev: *mut bindings::device, owner: bindings::iommu_dma_owner, unbinding: bool) {
     if matches!(Owner::from_raw(owner), None | Some(Owner::None)) {
         warn_once!("DMA ownership released for owner {owner}\n");
         return;
