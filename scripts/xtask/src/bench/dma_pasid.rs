@@ -8,6 +8,9 @@ use anyhow::Result;
 
 const MODULE: &str = "dma_pasid_bench";
 
+/// Less than an instruction more in 250: the guest's own timer comes now and then.
+const SAME: f64 = 1.004;
+
 const HAND: (&str, &str) = ("hand", "by hand");
 
 const DMA_API: Table = Table {
@@ -21,14 +24,14 @@ const DMA_API: Table = Table {
             row: "dma-map",
             size: None,
             designs: ("iova", "plain"),
-            limits: 0.0..=1.0,
+            limits: 0.0..=SAME,
         },
         Claim {
             text: "IOVA mode adds nothing to unmapping by the DMA API",
             row: "dma-unmap",
             size: None,
             designs: ("iova", "plain"),
-            limits: 0.0..=1.0,
+            limits: 0.0..=SAME,
         },
     ],
 };
