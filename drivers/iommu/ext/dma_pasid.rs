@@ -73,7 +73,7 @@ impl From<Refusal> for Error {
         match refusal {
             Refusal::BadArgument => EINVAL,
             Refusal::NoIommu => ENODEV,
-            Refusal::Unsupported => EOPNOTSUPP,
+            Refusal::Unsupported => Error::from_errno(-(bindings::EOPNOTSUPP as c_int)),
             Refusal::NotOwner | Refusal::Untrusted => EPERM,
             Refusal::InReset => EBUSY,
             Refusal::Overflow => EOVERFLOW,
