@@ -8,6 +8,7 @@ use crate::root;
 use crate::sandbox::Sandbox;
 use crate::step::Step;
 use anyhow::Result;
+use std::fs;
 use std::path::{Path, PathBuf};
 use walkdir::WalkDir;
 
@@ -47,6 +48,9 @@ pub const UPSTREAM: [Upstream; 2] = [
         list: "vfio",
     },
 ];
+
+/// What the VFIO library of 7.2.12 calls, and does not define as 7.3's does.
+const ALLOC: &str = "calloc_assert";
 
 /// Folders of programs.
 #[derive(Clone, Debug)]
@@ -110,6 +114,9 @@ impl Builder<'_> {
         if !library.is_empty() {
             flags.push("-I/src/tools/include".to_owned());
             flags.push(format!("-I/src/{FOLDER}/{folder}/lib/include"));
+            if !headers_name(tree, &format!("{folder}/lib"), ALLOC)? {
+                flags.push(format!("-D{ALLOC}=calloc"));
+            }
         }
         let mut objects = Vec::new();
         for source in &library {
@@ -146,6 +153,19 @@ fn sources(tree: &Path, folder: &str, depth: usize) -> Result<Vec<String>> {
     Ok(sources)
 }
 
+/// Whether a header in a folder below [`FOLDER`] has that word.
+fn headers_name(tree: &Path, folder: &str, word: &str) -> Result<bool> {
+    for entry in WalkDir::new(tree.join(FOLDER).join(folder)) {
+        let entry = entry?;
+        if entry.path().extension().is_some_and(|ext| ext == "h")
+            && fs::read_to_string(entry.path())?.contains(word)
+        {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
 /// The name of a source without folders and extension.
 fn stem(source: &str) -> &str {
     let name = source.rsplit('/').next().unwrap_or(source);
@@ -173,8 +193,8 @@ pub fn build(ctx: &Ctx, kernel: &KernelBuild) -> Result<Selftests> {
     let hint = "read the first error in the log; the programs are in tools/testing/selftests.";
     ctx.step(&format!("selftests {flavour}"), hint, |step| {
         cache::remove(&out)?;
-        std::fs::create_dir_all(&selftests.ours)?;
-        std::fs::create_dir_all(&selftests.upstream)?;
+        fs::create_dir_all(&selftests.ours)?;
+        fs::create_dir_all(&selftests.upstream)?;
         let sandbox = kernel::sandbox(ctx, &root, tree, &kernel.build);
         step.run(kernel::make(&sandbox).args(["-s", "headers_install"]))?;
         let mut builder = Builder { sandbox, step };
@@ -190,15 +210,14 @@ pub fn build(ctx: &Ctx, kernel: &KernelBuild) -> Result<Selftests> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::fs;
 
     #[test]
     fn sources_of_folders() {
         let tree = tempfile::tempdir().unwrap();
         let top = tree.path().join(FOLDER);
         fs::create_dir_all(top.join("vfio/lib/drivers/b")).unwrap();
-        for file in ["t.c", "t.h", "lib/z.c", "lib/drivers/b/a.c"] {
-            fs::write(top.join("vfio").join(file), "").unwrap();
+        for file in ["t.c", "t.h", "lib/z.c", "lib/a.h", "lib/drivers/b/a.c"] {
+            fs::write(top.join("vfio").join(file), file).unwrap();
         }
         let sources = |folder, depth| sources(tree.path(), folder, depth).unwrap();
         assert_eq!(sources("vfio", 1), ["vfio/t.c"]);
@@ -208,5 +227,7 @@ mod tests {
         );
         assert!(sources("iommu/lib", 1).is_empty());
         assert_eq!(stem("vfio/lib/z.c"), "z");
+        assert!(headers_name(tree.path(), "vfio/lib", "a.h").unwrap());
+        assert!(!headers_name(tree.path(), "vfio/lib", "z.c").unwrap());
     }
 }
