@@ -7,8 +7,8 @@
 
 use crate::{
     dma_owner::*,
-    kunit::{
-        warnings,
+    kunit::warnings,
+    kunit_group::{
         Fixture,
         TestDevice, //
     }, //

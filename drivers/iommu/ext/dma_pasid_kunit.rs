@@ -10,9 +10,9 @@
 use crate::{
     dma_owner::*,
     dma_pasid::*,
-    kunit::{
+    kunit::warnings,
+    kunit_group::{
         self,
-        warnings,
         TestDevice, //
     },
     kva,
@@ -177,12 +177,12 @@ unsafe extern "C" fn detach(
 /// Two devices that have PASIDs, and use the DMA API.
 struct Fixture {
     /// Goes first: the group's devices know the driver.
-    group: kunit::Fixture,
+    group: kunit_group::Fixture,
     driver: KBox<Driver>,
 }
 
 impl Deref for Fixture {
-    type Target = kunit::Fixture;
+    type Target = kunit_group::Fixture;
 
     fn deref(&self) -> &Self::Target {
         &self.group
@@ -201,7 +201,7 @@ impl Fixture {
 
     /// No driver is bound yet, and there are so many PASIDs.
     fn unclaimed(max_pasids: u32) -> Result<Self> {
-        let mut group = kunit::Fixture::new()?;
+        let mut group = kunit_group::Fixture::new()?;
         // SAFETY: Zeroes are valid for all that is in it.
         let mut driver: KBox<Driver> = KBox::new(unsafe { mem::zeroed() }, GFP_KERNEL)?;
 
@@ -329,7 +329,7 @@ mod tests {
 
     #[test]
     fn group_without_iommu() -> Result {
-        let group = kunit::Fixture::without_iommu()?;
+        let group = kunit_group::Fixture::without_iommu()?;
         let mut domain = ptr::null_mut();
 
         for mode in MODES {

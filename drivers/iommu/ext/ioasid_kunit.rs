@@ -4,16 +4,19 @@
 //!
 //! They need the space for themselves, so they run before anything allocates PASIDs.
 
-use crate::ioasid::{
-    ioasid_alloc,
-    ioasid_find,
-    ioasid_free,
-    ioasid_get,
-    ioasid_put,
-    ioasid_register_allocator,
-    ioasid_set_data,
-    ioasid_unregister_allocator,
-    preset_references, //
+use crate::{
+    ioasid::{
+        ioasid_alloc,
+        ioasid_find,
+        ioasid_free,
+        ioasid_get,
+        ioasid_put,
+        ioasid_register_allocator,
+        ioasid_set_data,
+        ioasid_unregister_allocator,
+        preset_references, //
+    },
+    kunit::warnings, //
 };
 use core::{
     cell::UnsafeCell,
@@ -98,26 +101,6 @@ fn put(id: ioasid_t) -> bool {
 fn set_data(id: ioasid_t, data: usize) -> c_int {
     // SAFETY: Has no requirements.
     unsafe { ioasid_set_data(id, data as *mut c_void) }
-}
-
-/// Runs `f` and returns how many warnings it caused; they are not printed.
-fn warnings(f: impl FnOnce()) -> c_int {
-    // SAFETY: The linker places the flags of "once" messages between the two. A race with another
-    // such message only makes that one appear again.
-    unsafe {
-        let start = (&raw mut bindings::__start_once).cast::<u8>();
-        let end = (&raw mut bindings::__end_once).cast::<u8>();
-        start.write_bytes(0, end as usize - start as usize);
-    }
-    // SAFETY: A test is running, in this task.
-    unsafe {
-        let test = bindings::kunit_get_current_test();
-        let suppressed = bindings::kunit_start_suppress_warning(test);
-        f();
-        let count = bindings::kunit_suppressed_warning_count(suppressed);
-        bindings::kunit_end_suppress_warning(test, suppressed);
-        count
-    }
 }
 
 /// A custom allocator that returns what it is told and counts what it gets back.

@@ -26,11 +26,18 @@ mod hw;
 pub mod ioasid;
 #[cfg(CONFIG_IOASID_KUNIT_TEST)]
 mod ioasid_kunit;
+#[cfg(any(
+    CONFIG_IOASID_KUNIT_TEST,
+    CONFIG_IOMMU_DMA_PASID_KUNIT_TEST,
+    CONFIG_IOMMU_USER_DOMAIN_KUNIT_TEST,
+    all(CONFIG_IOMMU_EXT, CONFIG_IOMMU_DMA_OWNER_KUNIT_TEST)
+))]
+mod kunit;
 #[cfg(all(
     CONFIG_IOMMU_EXT,
     any(CONFIG_IOMMU_DMA_OWNER_KUNIT_TEST, CONFIG_IOMMU_DMA_PASID_KUNIT_TEST)
 ))]
-mod kunit;
+mod kunit_group;
 #[cfg(CONFIG_IOMMU_EXT)]
 pub mod kva;
 pub mod logic;

@@ -2,7 +2,10 @@
 
 //! KUnit tests of user domains, with a driver made up for that.
 
-use crate::user_domain::*;
+use crate::{
+    kunit::warnings,
+    user_domain::*, //
+};
 use core::{
     mem,
     ptr, //
@@ -326,27 +329,6 @@ fn write_user(at: usize, data: &[u8]) -> Result {
 }
 
 const PAGE_SIZE: usize = kernel::page::PAGE_SIZE;
-
-/// Runs `f` and returns how many warnings it caused; they are not printed.
-fn warnings(f: impl FnOnce()) -> c_int {
-    // SAFETY: The linker places the flags of "once" messages between the two. A race with another
-    // such message only makes that one appear again.
-    unsafe {
-        let start = (&raw mut bindings::__start_once).cast::<u8>();
-        let end = (&raw mut bindings::__end_once).cast::<u8>();
-        start.write_bytes(0, end as usize - start as usize);
-    }
-    // SAFETY: A test is running, in this task.
-    unsafe {
-        let test = bindings::kunit_get_current_test();
-        let suppressed = bindings::kunit_start_suppress_warning(test);
-
-        f();
-        let count = bindings::kunit_suppressed_warning_count(suppressed);
-        bindings::kunit_end_suppress_warning(test, suppressed);
-        count
-    }
-}
 
 #[kunit_tests(iommu_ext_user_domain)]
 mod tests {
