@@ -199,8 +199,11 @@ static int pasid_buf_free(struct pasid_buf *buf)
 {
 	if (buf->pdev)
 		return -EBUSY;
-	if (buf->hidden)
-		clear_mce_nospec(PHYS_PFN(virt_to_phys(buf->cpu)));
+	/* Who gets a hidden page next has no use for it: it is lost rather than freed */
+	if (buf->hidden && clear_mce_nospec(PHYS_PFN(virt_to_phys(buf->cpu)))) {
+		buf->cpu = NULL;
+		return -EIO;
+	}
 	if (buf->kind == DMA_PASID_TEST_PAGES) {
 		free_pages_exact(buf->cpu, buf->size);
 	} else if (!buf->pages) {

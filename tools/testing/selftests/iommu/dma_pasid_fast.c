@@ -261,7 +261,7 @@ static int trace_on(void)
 	int ret = mkdir(TRACE, 0700) && errno != EEXIST ? -errno : 0;
 
 	ret = ret ?: write_file(EVENT, "1");
-	return ret ?: write_file(TRACE "/trace", "\n");
+	return ret ?: empty_file(TRACE "/trace");
 }
 
 static void trace_off(void)

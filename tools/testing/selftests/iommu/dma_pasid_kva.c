@@ -557,7 +557,7 @@ static int trace_on(void)
 	int ret = mkdir(TRACE, 0700) && errno != EEXIST ? -errno : 0;
 
 	ret = ret ?: write_file(TRACE "/events/iommu/map/enable", "1");
-	return ret ?: write_file(TRACE "/trace", "\n");
+	return ret ?: empty_file(TRACE "/trace");
 }
 
 /* Those within a range since trace_on(); the bytes they mapped in @bytes */

@@ -512,6 +512,7 @@ TEST_F(ioasid, tracepoints)
 {
 	uint32_t id = RANGE(22);
 
+	ASSERT_EQ(0, empty_file(TRACING "trace"));
 	ASSERT_EQ(0, write_file(TRACING "events/iommu_ext/enable", "1"));
 	ASSERT_EQ(id, alloc_id(self->fd, 1, id, id, 0));
 	EXPECT_EQ(INVALID, alloc_id(self->fd, 2, id, id, 0));

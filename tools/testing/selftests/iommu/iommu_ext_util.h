@@ -73,6 +73,17 @@ static inline int write_file(const char *path, const char *text)
 	return ret;
 }
 
+/* What a trace has so far is dropped by opening it, whatever is written to it then */
+static inline int empty_file(const char *path)
+{
+	int fd = open(path, O_WRONLY | O_TRUNC | O_CLOEXEC);
+
+	if (fd < 0)
+		return -errno;
+	close(fd);
+	return 0;
+}
+
 /*
  * Announce a WARN to whoever reads the console: exactly one from that source
  * file must lie between the two lines.

@@ -51,12 +51,7 @@ static inline int iommufd_destroy(int iommufd, uint32_t id)
 /* Calls of domain_alloc_user are traced from here on */
 static inline int trace_begin(void)
 {
-	int fd = open(TRACING "/trace", O_WRONLY | O_TRUNC | O_CLOEXEC);
-
-	if (fd < 0)
-		return -errno;
-	close(fd);
-	return write_file(ALLOC_EVENT, "1");
+	return empty_file(TRACING "/trace") ?: write_file(ALLOC_EVENT, "1");
 }
 
 /* How many calls were traced whose line has this text in it */
