@@ -15,6 +15,7 @@ use crate::{
     logic::kva::{
         self as logic,
         Cell,
+        Chunk,
         Counts,
         Pages,
         Piece,
@@ -81,7 +82,7 @@ struct Kva {
 }
 
 /// The counts, by number of the chunk.
-struct Chunks(RBTree<usize, KVec<Cell>>);
+struct Chunks(RBTree<usize, Chunk<KVec<Cell>>>);
 
 impl Chunks {
     /// The number of any chunk.
@@ -94,7 +95,8 @@ impl Chunks {
         for number in pages.chunks() {
             if self.0.get(&number).is_none() {
                 let cells = KVec::from_elem(Cell::EMPTY, CHUNK_PAGES, GFP_KERNEL)?;
-                self.0.try_create_and_insert(number, cells, GFP_KERNEL)?;
+                self.0
+                    .try_create_and_insert(number, Chunk::new(cells), GFP_KERNEL)?;
             }
         }
         Ok(())
@@ -103,11 +105,7 @@ impl Chunks {
     /// Drops those of them that count nothing.
     fn forget(&mut self, pages: Pages) {
         for number in pages.chunks() {
-            if self
-                .0
-                .get(&number)
-                .is_some_and(|cells| logic::mapped(cells) == 0)
-            {
+            if self.0.get(&number).is_some_and(|chunk| chunk.mapped() == 0) {
                 self.0.remove(&number);
             }
         }
@@ -115,12 +113,14 @@ impl Chunks {
 }
 
 impl Counts for Chunks {
-    fn chunk(&self, number: usize) -> Option<&[Cell]> {
-        self.0.get(&number).map(|cells| &cells[..])
+    type Cells = KVec<Cell>;
+
+    fn chunk(&self, number: usize) -> Option<&Chunk<KVec<Cell>>> {
+        self.0.get(&number)
     }
 
-    fn chunk_mut(&mut self, number: usize) -> Option<&mut [Cell]> {
-        self.0.get_mut(&number).map(|cells| &mut cells[..])
+    fn chunk_mut(&mut self, number: usize) -> Option<&mut Chunk<KVec<Cell>>> {
+        self.0.get_mut(&number)
     }
 }
 
@@ -348,12 +348,12 @@ pub unsafe extern "C" fn iommu_map_kva(
         if unsafe { bindings::iommu_kva_on_stack(addr, size) } {
             return Err(EINVAL);
         }
-        logic::validate(&space, pages, prot as u32)?;
+        let buffer = logic::validate(&space, pages, prot as u32)?;
 
         let mut chunks = kva.chunks.lock();
         chunks
             .prepare(pages)
-            .and_then(|()| logic::map(&space, &mut *chunks, pages, prot as u32))
+            .and_then(|()| logic::map(&space, &mut *chunks, buffer))
             .inspect_err(|_| chunks.forget(pages))
     };
 

@@ -7,6 +7,12 @@
 //! that a buffer touches are there before it is mapped, so that nothing fails between what
 //! the IOMMU's page table says and what the counts say.
 
+use core::ops::{
+    DerefMut,
+    Range,
+    RangeInclusive, //
+};
+
 /// Bits of an address within a page.
 pub const PAGE_SHIFT: u32 = 12;
 
@@ -72,7 +78,7 @@ impl Pages {
     }
 
     /// The numbers of the chunks that count these pages.
-    pub fn chunks(self) -> core::ops::RangeInclusive<usize> {
+    pub fn chunks(self) -> RangeInclusive<usize> {
         self.first / CHUNK_PAGES..=self.last / CHUNK_PAGES
     }
 
@@ -86,7 +92,7 @@ impl Pages {
     }
 
     /// Which of the places in a chunk are these pages'; the chunk is one of [`Self::chunks`].
-    fn within(self, chunk: usize) -> core::ops::Range<usize> {
+    fn within(self, chunk: usize) -> Range<usize> {
         let base = chunk * CHUNK_PAGES;
 
         self.first.saturating_sub(base)..(self.last - base + 1).min(CHUNK_PAGES)
@@ -166,13 +172,105 @@ impl Cell {
     }
 }
 
+/// The counts of [`CHUNK_PAGES`] pages. Those of a large buffer change together, and mostly are
+/// the same: then one cell is all that is looked at.
+///
+/// # Invariants
+///
+/// If `alike`, the first cell is every page's, and the others mean nothing.
+/// `mapped` pages have a count other than 0.
+pub struct Chunk<S> {
+    cells: S,
+    alike: bool,
+    mapped: usize,
+}
+
+impl<S: DerefMut<Target = [Cell]>> Chunk<S> {
+    /// A chunk that counts nothing, in [`CHUNK_PAGES`] empty cells.
+    pub fn new(cells: S) -> Self {
+        // INVARIANT: By what is required.
+        Self {
+            cells,
+            alike: true,
+            mapped: 0,
+        }
+    }
+
+    /// How many pages are mapped.
+    pub fn mapped(&self) -> usize {
+        self.mapped
+    }
+
+    /// What the pages at those places have, and how many in a row have it.
+    pub fn rows(&self, places: Range<usize>) -> impl Iterator<Item = (Cell, usize)> + '_ {
+        let (first, each) = match self.alike {
+            true => (self.cells.first(), None),
+            false => (None, self.cells.get(places.clone())),
+        };
+        let each = each
+            .into_iter()
+            .flat_map(|cells| cells.chunk_by(Cell::eq))
+            .filter_map(|same| Some((*same.first()?, same.len())));
+
+        first
+            .map(|&cell| (cell, places.len()))
+            .into_iter()
+            .chain(each)
+    }
+
+    /// Makes a change of the pages at those places; what it refuses stays.
+    pub fn change(&mut self, places: Range<usize>, change: impl Fn(Cell) -> Result<Cell, Refusal>) {
+        let whole = places.len() == CHUNK_PAGES;
+
+        if self.alike && !whole {
+            if let Some((&mut first, others)) = self.cells.split_first_mut() {
+                others.fill(first);
+            }
+            self.alike = false;
+        }
+        let (places, pages_each) = match self.alike {
+            true => (0..1, CHUNK_PAGES),
+            false => (places, 1),
+        };
+
+        let mut rows = 0;
+        for same in self
+            .cells
+            .get_mut(places)
+            .into_iter()
+            .flat_map(|cells| cells.chunk_by_mut(|a, b| a == b))
+        {
+            rows += 1;
+            let Some(&before) = same.first() else {
+                continue;
+            };
+            let Ok(after) = change(before) else {
+                continue;
+            };
+            let pages = same.len() * pages_each;
+
+            same.fill(after);
+            match (before.count(), after.count()) {
+                (0, 1..) => self.mapped += pages,
+                (1.., 0) => self.mapped -= pages,
+                _ => {}
+            }
+        }
+        // INVARIANT: All cells, in one row, were changed in the same way.
+        self.alike = whole && rows == 1;
+    }
+}
+
 /// Where the counts are kept.
 pub trait Counts {
-    /// The [`CHUNK_PAGES`] counts of a chunk, [`None`] if all are 0 and nobody prepared it.
-    fn chunk(&self, number: usize) -> Option<&[Cell]>;
+    /// What holds the cells of a chunk.
+    type Cells: DerefMut<Target = [Cell]>;
 
-    /// The same, to change them.
-    fn chunk_mut(&mut self, number: usize) -> Option<&mut [Cell]>;
+    /// A chunk, [`None`] if all its counts are 0 and nobody prepared it.
+    fn chunk(&self, number: usize) -> Option<&Chunk<Self::Cells>>;
+
+    /// The same, to change it.
+    fn chunk_mut(&mut self, number: usize) -> Option<&mut Chunk<Self::Cells>>;
 }
 
 /// Physically contiguous pages, wherever the kernel has them.
@@ -182,6 +280,13 @@ pub struct Piece {
     pub phys: u64,
     /// How many; not 0.
     pub pages: usize,
+}
+
+impl Piece {
+    /// The physical address of a page, counted from the first.
+    fn page(self, page: usize) -> u64 {
+        self.phys + ((page as u64) << PAGE_SHIFT)
+    }
 }
 
 /// The kernel's address space and the IOMMU's.
@@ -220,7 +325,7 @@ fn each_run<S: Space>(
         let mut run = ahead.take().or_else(|| at(0)).ok_or_else(refused)?;
         while run.pages < pages.count() {
             let next = at(run.pages).ok_or_else(refused)?;
-            if next.phys != run.phys + ((run.pages as u64) << PAGE_SHIFT) {
+            if next.phys != run.page(run.pages) {
                 ahead = Some(next);
                 break;
             }
@@ -235,19 +340,52 @@ fn each_run<S: Space>(
     Ok(())
 }
 
+/// A buffer that may be mapped.
+pub struct Valid {
+    pages: Pages,
+    prot: u32,
+    /// Where it is, if that is in one run.
+    run: Option<Piece>,
+}
+
 /// Checks that a buffer may be mapped: all its pages, those that are mapped already, too.
-pub fn validate<S: Space>(space: &S, pages: Pages, prot: u32) -> Result<(), S::Error> {
+pub fn validate<S: Space>(space: &S, pages: Pages, prot: u32) -> Result<Valid, S::Error> {
     if prot & !(READ | WRITE) != 0 || prot == 0 {
         return Err(Refusal::BadBuffer.into());
     }
-    each_run(space, pages, prot, |_, run| {
+
+    let mut one = None;
+    each_run(space, pages, prot, |these, run| {
+        one = (these == pages).then_some(run);
         if space.is_memory(run) {
             Ok(())
         } else {
             Err(Refusal::BadBuffer.into())
         }
     })
-    .map_err(|(_, error)| error)
+    .map_err(|(_, error)| error)?;
+
+    Ok(Valid {
+        pages,
+        prot,
+        run: one,
+    })
+}
+
+/// As [`Chunk::rows`], of any chunk.
+fn rows<C: Counts>(
+    counts: &C,
+    number: usize,
+    places: Range<usize>,
+) -> impl Iterator<Item = (Cell, usize)> + '_ {
+    let chunk = counts.chunk(number);
+    let absent = chunk.is_none().then_some((Cell::EMPTY, places.len()));
+
+    absent.into_iter().chain(
+        chunk
+            .into_iter()
+            .flat_map(move |chunk| chunk.rows(places.clone())),
+    )
 }
 
 /// The first pages in a row, of these, that are mapped `count` times; for 0 those of which
@@ -257,32 +395,23 @@ fn first_with<C: Counts>(counts: &C, pages: Pages, count: u32) -> Option<Pages> 
 
     for number in pages.chunks() {
         let places = pages.within(number);
-        let first = number * CHUNK_PAGES + places.start;
-        let all = places.len();
-        let has = |cell: &&Cell| cell.count() == count;
+        let mut first = number * CHUNK_PAGES + places.start;
 
-        let (others, row) = match counts.chunk(number).and_then(|chunk| chunk.get(places)) {
-            Some(cells) => {
-                let others = match found {
-                    Some(_) => 0,
-                    None => cells.iter().take_while(|cell| !has(cell)).count(),
-                };
-                (others, cells.iter().skip(others).take_while(has).count())
+        for (cell, len) in rows(counts, number, places) {
+            match (&mut found, cell.count() == count) {
+                // INVARIANT: This row comes right behind.
+                (Some(found), true) => found.last += len,
+                // INVARIANT: A row has pages.
+                (None, true) => {
+                    found = Some(Pages {
+                        first,
+                        last: first + (len - 1),
+                    })
+                }
+                (Some(_), false) => return found,
+                (None, false) => {}
             }
-            None if count == 0 => (0, all),
-            None => (all, 0),
-        };
-
-        if row != 0 {
-            let last = first + others + row - 1;
-            // INVARIANT: The row begins where the others end, or in a chunk before.
-            found = Some(Pages {
-                first: found.map_or(first + others, |found| found.first),
-                last,
-            });
-        }
-        if found.is_some() && others + row < all {
-            break;
+            first += len;
         }
     }
     found
@@ -314,52 +443,42 @@ fn check<C: Counts>(
     pages: Pages,
     change: impl Fn(Cell) -> Result<Cell, Refusal>,
 ) -> Result<(), Refusal> {
-    for number in pages.chunks() {
-        match counts
-            .chunk(number)
-            .and_then(|chunk| chunk.get(pages.within(number)))
-        {
-            Some(cells) => cells
-                .chunk_by(Cell::eq)
-                .try_for_each(|same| same.first().map_or(Ok(()), |&cell| change(cell).map(drop)))?,
-            None => drop(change(Cell::EMPTY)?),
-        }
-    }
-    Ok(())
+    pages
+        .chunks()
+        .flat_map(|number| rows(counts, number, pages.within(number)))
+        .try_for_each(|(cell, _)| change(cell).map(drop))
 }
 
 /// Makes a change that was [checked](check).
 fn apply<C: Counts>(counts: &mut C, pages: Pages, change: impl Fn(Cell) -> Result<Cell, Refusal>) {
     for number in pages.chunks() {
-        let cells = counts
-            .chunk_mut(number)
-            .and_then(|chunk| chunk.get_mut(pages.within(number)));
-        for same in cells
-            .into_iter()
-            .flat_map(|cells| cells.chunk_by_mut(|a, b| a == b))
-        {
-            if let Some(Ok(cell)) = same.first().map(|&cell| change(cell)) {
-                same.fill(cell);
-            }
+        if let Some(chunk) = counts.chunk_mut(number) {
+            chunk.change(pages.within(number), &change);
         }
     }
 }
 
-/// Maps a buffer that is [valid](validate), whose chunks are all there.
+/// Maps a buffer whose chunks are all there.
 ///
 /// What fails leaves everything as it was.
-pub fn map<S: Space, C: Counts>(
-    space: &S,
-    counts: &mut C,
-    pages: Pages,
-    prot: u32,
-) -> Result<(), S::Error> {
+pub fn map<S: Space, C: Counts>(space: &S, counts: &mut C, buffer: Valid) -> Result<(), S::Error> {
+    let Valid { pages, prot, run } = buffer;
+
     check(counts, pages, |cell| cell.more(prot))?;
 
-    each_with(counts, pages, 0, |row| {
-        each_run(space, row, prot, |pages, run| {
+    each_with(counts, pages, 0, |row| match run {
+        Some(run) => {
+            let part = Piece {
+                phys: run.page(row.first - pages.first),
+                pages: row.count(),
+            };
+            space
+                .map(row.addr(), part, prot)
+                .map_err(|error| (row, error))
+        }
+        None => each_run(space, row, prot, |pages, run| {
             space.map(pages.addr(), run, prot)
-        })
+        }),
     })
     .map_err(|(failed, error)| {
         if failed.first > pages.first {
@@ -402,9 +521,4 @@ fn unmap_with<S: Space, C: Counts>(space: &S, counts: &C, pages: Pages, count: u
         space.unmap(row);
         Ok::<(), core::convert::Infallible>(())
     });
-}
-
-/// How many pages of a chunk are mapped.
-pub fn mapped(chunk: &[Cell]) -> usize {
-    chunk.iter().filter(|cell| cell.count() != 0).count()
 }
