@@ -28,6 +28,8 @@ const ENOSPC: c_int = -(bindings::ENOSPC as c_int);
 const EOPNOTSUPP: c_int = -(bindings::EOPNOTSUPP as c_int);
 
 const NONE: u32 = bindings::IOMMU_DOMAIN_DATA_OWNER_NONE;
+#[cfg(CONFIG_IOMMU_DMA)]
+const DMA: u32 = bindings::IOMMU_DOMAIN_DATA_OWNER_DMA;
 const DMA_MSI: u32 = bindings::IOMMU_DOMAIN_DATA_OWNER_DMA_MSI;
 const FAULT_HANDLER: u32 = bindings::IOMMU_DOMAIN_DATA_OWNER_FAULT_HANDLER;
 const KVA: u32 = bindings::IOMMU_DOMAIN_DATA_OWNER_KVA;
@@ -443,6 +445,31 @@ mod tests {
     }
 
     #[test]
+    #[cfg(CONFIG_IOMMU_DMA)]
+    fn dma_cookie() -> Result {
+        let mut domain = Domain::new()?;
+        let raw = domain.raw();
+
+        assert_eq!(domain.claim(KVA), 0);
+        // SAFETY: The domain is valid.
+        assert_eq!(unsafe { bindings::iommu_get_dma_cookie(raw) }, EEXIST);
+        assert_eq!(domain.owner(), KVA);
+        domain.give_up(KVA);
+
+        // SAFETY: The domain is valid.
+        assert_eq!(unsafe { bindings::iommu_get_dma_cookie(raw) }, 0);
+        assert_eq!(domain.owner(), DMA);
+        // SAFETY: The domain is valid.
+        assert_eq!(unsafe { bindings::iommu_get_dma_cookie(raw) }, EEXIST);
+        assert_eq!(domain.claim(KVA), EBUSY);
+
+        // SAFETY: The domain is valid; all that is freed is the cookie.
+        unsafe { bindings::iommu_domain_free(raw) };
+        assert_eq!(domain.owner(), NONE);
+        Ok(())
+    }
+
+    #[test]
     fn fault_handler() -> Result {
         let mut domain = Domain::new()?;
         let raw = domain.raw();
@@ -667,6 +694,36 @@ mod tests {
             assert_eq!(f.paging(0, Some(user_data(PAGING_DATA, page, LEN))), errno);
             assert_eq!(f.told_paging(FIRST, 0, Some(bytes)), known);
             assert_eq!(f.nested(0, Some(user_data(NESTED_DATA, page, LEN))), errno);
+        }
+        Ok(())
+    }
+
+    /// VT-d's description of what userspace says about a first-stage table.
+    #[test]
+    #[cfg(CONFIG_INTEL_IOMMU)]
+    fn vtd_first_stage() -> Result {
+        const VTD_S1: u32 = 1;
+        const LEN: usize = 24;
+
+        let mut f = Fixture::new()?;
+        let page = user_page()?;
+
+        f.driver.nested_data = &raw const bindings::intel_iommu_vtd_s1;
+        write_user(page, &[0; 2 * LEN])?;
+        for (len, errno) in [(LEN - 1, EINVAL), (LEN, 0), (2 * LEN, 0)] {
+            assert_eq!(f.nested(0, Some(user_data(VTD_S1, page, len))), errno);
+        }
+        assert_eq!(f.nested(0, Some(user_data(2, page, LEN))), EOPNOTSUPP);
+
+        // Three flags, the table's address, the width of addresses.
+        for bit in 0..LEN * 8 {
+            let mut bytes = [0; LEN];
+            bytes[bit / 8] = 1 << (bit % 8);
+            write_user(page, &bytes)?;
+
+            let known = bit < 3 || (64..160).contains(&bit);
+            let errno = if known { 0 } else { EOPNOTSUPP };
+            assert_eq!(f.nested(0, Some(user_data(VTD_S1, page, LEN))), errno);
         }
         Ok(())
     }

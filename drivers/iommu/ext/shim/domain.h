@@ -27,6 +27,10 @@ intel_iommu_domain_alloc_stage(struct device *dev,
 			       enum iommu_user_domain_stage stage, u32 flags,
 			       const struct iommu_user_data *user_data, gfp_t gfp);
 
+#if IS_ENABLED(CONFIG_KUNIT)
+extern const struct iommu_user_domain_format intel_iommu_vtd_s1;
+#endif
+
 /* SMMUv3 */
 
 struct iommu_domain *

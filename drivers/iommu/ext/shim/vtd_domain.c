@@ -2,6 +2,7 @@
 /*
  * What VT-d can do when a domain is asked for.
  */
+#include <kunit/visibility.h>
 #include <uapi/linux/iommufd.h>
 
 #include "../../intel/iommu.h"
@@ -13,7 +14,7 @@ static const struct iommu_hwpt_vtd_s1 vtd_s1_known = {
 	.addr_width = ~0U,
 };
 
-static const struct iommu_user_domain_format vtd_s1 = {
+VISIBLE_IF_KUNIT const struct iommu_user_domain_format intel_iommu_vtd_s1 = {
 	.type = IOMMU_HWPT_DATA_VTD_S1,
 	.min_len = offsetofend(struct iommu_hwpt_vtd_s1, __reserved),
 	.len = sizeof(vtd_s1_known),
@@ -44,7 +45,7 @@ static void vtd_abilities(struct device *dev,
 
 static const struct iommu_user_domain_driver vtd = {
 	.name = "vtd",
-	.nested_data = &vtd_s1,
+	.nested_data = &intel_iommu_vtd_s1,
 	.abilities = vtd_abilities,
 	.alloc_paging = intel_iommu_domain_alloc_stage,
 	.alloc_nested = intel_iommu_domain_alloc_nested,
