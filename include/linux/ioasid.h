@@ -35,7 +35,9 @@
  * @count: IDs of the set that are allocated now. Read with READ_ONCE().
  * @peak: the highest @count ever was. Read with READ_ONCE().
  *
- * Only its address identifies a set. It must stay valid as long as it has IDs.
+ * Only its address identifies a set. It must stay valid as long as it has IDs;
+ * others may hold references to them. A module waits until @count is 0 before
+ * it goes.
  */
 struct ioasid_set {
 	const char *name;
@@ -83,8 +85,8 @@ struct ioasid_allocator_ops {
  * @private: its data, for ioasid_find()
  *
  * Context: May sleep.
- * Return: The lowest free ID in [@min, @max], with one reference, or
- * %INVALID_IOASID if @min is above @max, if nothing is free in between, if the
+ * Return: The lowest free ID in [@min, @max], or which a custom allocator
+ * chose, with one reference; or %INVALID_IOASID if @min is above @max, if nothing is free in between, if the
  * quota of @set is used up, or without memory. 0 and %IOASID_DMA_KERNEL are
  * never free.
  */

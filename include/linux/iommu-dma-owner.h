@@ -61,7 +61,10 @@ int iommu_device_set_dma_owner(struct device *dev, enum iommu_dma_owner owner,
  * and does nothing. A device that has left its group has no claims, which is
  * no mistake.
  *
- * Context: may sleep; takes the group's mutex.
+ * If the device's last claim for the DMA API goes, and DMA with PASID was not
+ * disabled, that is done first.
+ *
+ * Context: may sleep; takes the mutex of DMA with PASID, then the group's.
  */
 void iommu_device_release_dma_owner(struct device *dev,
 				    enum iommu_dma_owner owner);

@@ -58,7 +58,7 @@ struct iommu_dma_pasid_hold {
  * succeeds has to be undone by iommu_dma_pasid_disable().
  *
  * Context: may sleep; takes the group's mutex, and one that all devices share, so
- * not where memory is reclaimed.
+ * not where memory is reclaimed, nor with an mmap lock held.
  *
  * Return: the PASID, which is above 0; -EINVAL for bad arguments, -ENODEV
  * without an IOMMU, -EOPNOTSUPP if device or IOMMU cannot do PASIDs or the mode,
@@ -81,7 +81,7 @@ int iommu_dma_pasid_enable(struct device *dev, struct iommu_domain **domain,
  * requests included. A KVA domain is freed, with all that is mapped in it.
  *
  * Context: may sleep; takes the group's mutex, and one that all devices share, so
- * not where memory is reclaimed.
+ * not where memory is reclaimed, nor with an mmap lock held.
  *
  * Return: 0, or -EINVAL if the device has not enabled the mode.
  */
@@ -93,7 +93,7 @@ int iommu_dma_pasid_disable(struct device *dev, struct iommu_domain **domain,
  * @domain: as got from iommu_dma_pasid_enable() for IOMMU_DMA_PASID_KVA
  * @cpu_addr: the buffer, of any alignment, in the direct map or in vmalloc space
  * @size: its size in bytes
- * @prot: IOMMU_READ, IOMMU_WRITE, or both
+ * @prot: IOMMU_READ, IOMMU_WRITE, or both; IOMMU_CACHE goes without saying
  *
  * Whole pages are mapped, and each page counts how often that was done.
  *
@@ -136,7 +136,7 @@ int iommu_unmap_kva(struct iommu_domain *domain, void *cpu_addr, size_t size);
  * over is noticed, even if the device has enabled the mode anew meanwhile.
  *
  * Context: may sleep; takes the group's mutex, and one that all devices share, so
- * not where memory is reclaimed.
+ * not where memory is reclaimed, nor with an mmap lock held.
  *
  * Return: as iommu_dma_pasid_enable().
  */
@@ -151,7 +151,7 @@ int iommu_dma_pasid_hold(struct device *dev, struct iommu_dma_pasid_hold *hold,
  * nothing happens. Neither driver nor device need be there any more.
  *
  * Context: may sleep; takes the group's mutex, and one that all devices share, so
- * not where memory is reclaimed.
+ * not where memory is reclaimed, nor with an mmap lock held.
  */
 void iommu_dma_pasid_release(struct iommu_dma_pasid_hold *hold);
 
@@ -165,7 +165,7 @@ void iommu_dma_pasid_release(struct iommu_dma_pasid_hold *hold);
  * The core does not disable the mode meanwhile.
  *
  * Context: may sleep; takes the group's mutex, and one that all devices share, so
- * not where memory is reclaimed.
+ * not where memory is reclaimed, nor with an mmap lock held.
  *
  * Return: as iommu_map_kva(), or -ENODEV if the core has disabled the mode.
  */
@@ -181,7 +181,7 @@ int iommu_dma_pasid_map_kva(const struct iommu_dma_pasid_hold *hold,
  * After -ENODEV the buffer may still be mapped, for other devices of the group.
  *
  * Context: may sleep; takes the group's mutex, and one that all devices share, so
- * not where memory is reclaimed.
+ * not where memory is reclaimed, nor with an mmap lock held.
  *
  * Return: as iommu_unmap_kva(), or -ENODEV if the core has disabled the mode.
  */

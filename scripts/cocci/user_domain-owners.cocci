@@ -4,7 +4,7 @@
 // hunks: 7.2=10 7.3=10
 // options: --no-includes
 
-// The DMA API: the cookie is whole before the claim tells of it
+// The DMA API: the cookie is made before the claim, and stored after it
 @@
 identifier domain, cookie;
 statement S;

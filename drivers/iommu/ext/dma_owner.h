@@ -23,7 +23,7 @@ struct seq_file;
  * @owner: DMA_OWNER_NONE if there are none
  * @whole: the one claim is the group's (VFIO's container), not a device's
  *
- * Only Rust looks inside, and only with the group's mutex held.
+ * Only Rust writes it; that and reading needs the group's mutex.
  */
 struct iommu_dma_ownership {
 	void *cookie;

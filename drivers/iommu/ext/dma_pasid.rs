@@ -68,6 +68,13 @@ use kernel::{
     },
 };
 
+const _: () = {
+    assert!(Mode::Bypass as u32 == bindings::iommu_dma_pasid_mode_IOMMU_DMA_PASID_BYPASS);
+    assert!(Mode::Iova as u32 == bindings::iommu_dma_pasid_mode_IOMMU_DMA_PASID_IOVA);
+    assert!(Mode::Kva as u32 == bindings::iommu_dma_pasid_mode_IOMMU_DMA_PASID_KVA);
+    assert!(KERNEL == bindings::IOASID_DMA_KERNEL);
+};
+
 impl From<Refusal> for Error {
     fn from(refusal: Refusal) -> Error {
         match refusal {
@@ -146,24 +153,30 @@ impl Member {
     }
 }
 
-/// What a device, and the IOMMU that serves its group, have to say about a mode.
-///
-/// # Safety
-///
-/// `dev` must be valid, and be in a group that an IOMMU serves.
-unsafe fn supports(dev: *mut bindings::device, mode: Mode) -> bool {
-    // SAFETY: By the safety requirements.
-    unsafe {
-        bindings::iommu_dma_pasid_on(dev)
-            && match mode {
-                Mode::Bypass => !bindings::iommu_dma_pasid_identity(dev).is_null(),
-                Mode::Iova => true,
-                Mode::Kva => kva::SUPPORTED,
-            }
-    }
-}
-
 impl Group<'_> {
+    /// What a device, and the IOMMU that serves the group, have to say about a mode.
+    ///
+    /// # Safety
+    ///
+    /// The group must be served.
+    unsafe fn supports(&self, member: &Member, mode: Mode) -> bool {
+        let dev = member.dev();
+
+        // SAFETY: A device stays valid as long as it is in a group; and by the safety
+        // requirements.
+        unsafe {
+            bindings::iommu_dma_pasid_on(dev)
+                && match mode {
+                    Mode::Bypass => !bindings::iommu_dma_pasid_identity(dev).is_null(),
+                    Mode::Iova => {
+                        let default = (*self.raw).default_domain.as_ref();
+                        default.is_some_and(|it| (*it.ops).set_dev_pasid.is_some())
+                    }
+                    Mode::Kva => kva::SUPPORTED,
+                }
+        }
+    }
+
     fn raw_mode(&self, mode: Mode) -> *mut bindings::iommu_dma_pasid {
         // SAFETY: By the type invariant; the place is one of the array's.
         unsafe { &raw mut (*self.raw).dma_pasids[mode as usize] }
@@ -231,8 +244,8 @@ impl Group<'_> {
     /// Decides about a device and counts; says how to attach the mode if nobody had it.
     fn enable(&self, member: &Member, mode: Mode, held: &Held) -> Result<Option<Plan>, Refusal> {
         let seen = Surroundings {
-            // SAFETY: A member of a group that is served.
-            supported: unsafe { supports(member.dev(), mode) },
+            // SAFETY: The member is of a group that is served.
+            supported: unsafe { self.supports(member, mode) },
             owner: self.ownership().owner == Owner::DmaApi && member.claims() != 0,
             trusted: self.is_trusted(),
             in_reset: self.any_in_reset(),
@@ -256,9 +269,15 @@ impl Group<'_> {
         Ok(plan)
     }
 
-    /// All devices can use the same PASIDs, so each must be trusted.
+    /// The devices that can use the group's PASIDs.
+    fn users(&self) -> impl Iterator<Item = &Member> {
+        self.members()
+            .filter(|member| member.max_pasids().is_some())
+    }
+
+    /// All of them can use the same PASIDs, so each must be trusted.
     fn is_trusted(&self) -> bool {
-        self.members().all(Member::is_trusted)
+        self.users().all(Member::is_trusted)
     }
 
     /// What the devices are trusted with where kernel virtual addresses are concerned.
@@ -270,14 +289,11 @@ impl Group<'_> {
         }
     }
 
-    /// Whether all devices can walk the kernel's own page table.
+    /// Whether all of them can walk the kernel's own page table.
     fn shares_kernel_table(&self) -> bool {
-        let mut users = self
-            .members()
-            .filter(|member| member.max_pasids().is_some());
-
         // SAFETY: A device stays valid as long as it is in a group.
-        users.all(|member| unsafe { hw::shares_kernel_table(member.dev()) })
+        self.users()
+            .all(|member| unsafe { hw::shares_kernel_table(member.dev()) })
     }
 
     /// The last PASID that every device that has PASIDs can use.
@@ -496,7 +512,7 @@ unsafe fn disable(
 ///
 /// # Safety
 ///
-/// `raw` must be valid.
+/// Both must be valid.
 pub(crate) unsafe fn disable_forgotten(
     dev: *mut bindings::device,
     raw: *mut bindings::iommu_group,
@@ -509,7 +525,9 @@ pub(crate) unsafe fn disable_forgotten(
         if count == 0 {
             continue;
         }
-        warn_once!("DMA with PASID was not disabled\n");
+        // SAFETY: By the safety requirements.
+        let name = unsafe { <Device>::from_raw(dev) }.name();
+        warn_once!("{name}: DMA with PASID was not disabled: {mode:?}\n");
         // SAFETY: By the safety requirements.
         let _ = unsafe { disable(dev, raw, mode, count, None, held) };
     }
@@ -578,6 +596,7 @@ unsafe fn enable(
     dev: *mut bindings::device,
     mode: bindings::iommu_dma_pasid_mode,
     has_pointer: bool,
+    held: &Held,
 ) -> Result<Enabled> {
     let mut id = -1;
     let mut enable = || {
@@ -587,19 +606,17 @@ unsafe fn enable(
         if raw.is_null() {
             return Err(Refusal::NoIommu.into());
         }
-        let held = lock();
-
         let ask = |group: Group<'_>| {
             id = group.id();
             // SAFETY: `dev` is valid.
             let member = unsafe { group.served(dev) }?;
-            group.enable(member, mode, &held)
+            group.enable(member, mode, held)
         };
         // SAFETY: A device's group is valid, and the device's driver keeps it there; here and
         // below.
         if let Some(plan) = unsafe { Group::locked(raw, ask) }? {
             // SAFETY: As above, and the mode is supported.
-            unsafe { attach(dev, raw, mode, plan, &held) }?;
+            unsafe { attach(dev, raw, mode, plan, held) }?;
         }
 
         let enabled = |group: Group<'_>| Enabled {
@@ -634,8 +651,11 @@ pub unsafe extern "C" fn iommu_dma_pasid_enable(
     domain: *mut *mut bindings::iommu_domain,
     mode: bindings::iommu_dma_pasid_mode,
 ) -> c_int {
+    // The caller's pointer, which others may use, too, says what the state does.
+    let held = lock();
+
     // SAFETY: By the safety requirements.
-    match unsafe { enable(dev, mode, !domain.is_null()) } {
+    match unsafe { enable(dev, mode, !domain.is_null(), &held) } {
         Ok(enabled) => {
             if !domain.is_null() {
                 // SAFETY: By the safety requirements there is room for it.
@@ -664,8 +684,11 @@ pub unsafe extern "C" fn iommu_dma_pasid_disable(
             return Err(EINVAL);
         }
 
+        // As for enabling.
+        let held = lock();
+
         // SAFETY: A device's group is valid, and the device's driver keeps it there.
-        let detached = unsafe { disable(dev, raw, mode, 1, None, &lock()) }?;
+        let detached = unsafe { disable(dev, raw, mode, 1, None, &held) }?;
         if detached && !domain.is_null() {
             // SAFETY: By the safety requirements, unless it is NULL, there is room for it.
             unsafe { *domain = ptr::null_mut() };
@@ -687,7 +710,7 @@ pub unsafe extern "C" fn iommu_dma_pasid_hold(
 ) -> c_int {
     // SAFETY: By the safety requirements; there is room for what is got.
     unsafe {
-        match enable(dev, mode, true) {
+        match enable(dev, mode, true, &lock()) {
             Ok(enabled) => {
                 *hold = bindings::iommu_dma_pasid_hold {
                     group: bindings::iommu_group_ref_get(enabled.group),
@@ -792,7 +815,6 @@ pub unsafe extern "C" fn iommu_dma_pasid_unmap_kva(
 /// # Safety
 ///
 /// As for the show function of a seq_file.
-#[cfg(CONFIG_IOMMU_DEBUGFS)]
 #[export]
 pub unsafe extern "C" fn iommu_dma_pasid_show(
     m: *mut bindings::seq_file,
@@ -815,7 +837,6 @@ pub unsafe extern "C" fn iommu_dma_pasid_show(
     }
 }
 
-#[cfg(CONFIG_IOMMU_DEBUGFS)]
 impl Group<'_> {
     fn show_pasids(&self, m: &SeqFile) {
         for member in self.members() {

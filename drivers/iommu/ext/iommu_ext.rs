@@ -50,18 +50,27 @@ mod user_domain_kunit;
 /// What `pr_*!` puts before a message.
 const __LOG_PREFIX: &[u8] = b"iommu_ext\0";
 
-/// Reports a mistake of the caller, once for each place.
+/// Reports a mistake of the caller, once for each place; as C's, a warning that a KUnit test
+/// suppresses does not count as that once.
 macro_rules! warn_once {
-    () => {
+    () => {{
+        #[cfg(not(CONFIG_UML))]
+        kernel::warn_flags!(
+            file!(),
+            kernel::bug::bugflag_taint(kernel::bindings::TAINT_WARN)
+                | kernel::bindings::BUGFLAG_ONCE
+        );
+        // Without a table of them there, there is no place for the flag.
+        #[cfg(CONFIG_UML)]
         kernel::do_once_lite! {
             kernel::warn_on!(true);
         }
-    };
-    ($($text:tt)+) => {
+    }};
+    ($($text:tt)+) => {{
         kernel::do_once_lite! {
             kernel::pr_err!($($text)+);
-            kernel::warn_on!(true);
         }
-    };
+        $crate::warn_once!();
+    }};
 }
 pub(crate) use warn_once;

@@ -46,6 +46,12 @@ use kernel::{
     types::ForeignOwnable, //
 };
 
+const _: () = {
+    assert!(logic::READ == bindings::IOMMU_READ);
+    assert!(logic::WRITE == bindings::IOMMU_WRITE);
+    assert!(!SUPPORTED || PAGE_SHIFT == bindings::PAGE_SHIFT);
+};
+
 /// Whether this kernel's addresses can be given to devices: shim/kva.c reads its page table.
 pub(crate) const SUPPORTED: bool = cfg!(CONFIG_X86_64);
 
@@ -338,6 +344,8 @@ pub unsafe extern "C" fn iommu_map_kva(
     prot: c_int,
 ) -> c_int {
     let addr = cpu_addr.addr();
+    // It is asked for anyway.
+    let prot = prot as u32 & !bindings::IOMMU_CACHE;
     let map = || {
         // SAFETY: By the safety requirements.
         let kva = unsafe { Kva::of(domain) }.ok_or(EINVAL)?;
@@ -348,7 +356,7 @@ pub unsafe extern "C" fn iommu_map_kva(
         if unsafe { bindings::iommu_kva_on_stack(addr, size) } {
             return Err(EINVAL);
         }
-        let buffer = logic::validate(&space, pages, prot as u32)?;
+        let buffer = logic::validate(&space, pages, prot)?;
 
         let mut chunks = kva.chunks.lock();
         chunks
@@ -359,7 +367,7 @@ pub unsafe extern "C" fn iommu_map_kva(
 
     let error = errno(map());
     // SAFETY: Nothing is required.
-    unsafe { trace::iommu_kva_map(addr, size, prot, error) };
+    unsafe { trace::iommu_kva_map(addr, size, prot as c_int, error) };
     error
 }
 

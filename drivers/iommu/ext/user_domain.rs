@@ -396,7 +396,7 @@ pub unsafe extern "C" fn iommu_domain_set_data_owner(
     // A domain that nobody can free is one that all share.
     // SAFETY: By the safety requirements the domain is valid; its operations are set when it
     // is made.
-    let shared = unsafe { (*domain).ops.is_null() || (*(*domain).ops).free.is_none() };
+    let shared = unsafe { (*domain).ops.as_ref() }.is_some_and(|ops| ops.free.is_none());
 
     // SAFETY: By the safety requirements; C reads the owner atomically.
     match claim(unsafe { owner_of(domain) }, owner, shared) {

@@ -70,7 +70,8 @@ impl<'a> Ownership<'a> {
     /// Claims the group for domains of the driver's own. It stays attached to the default domain
     /// until the driver attaches another.
     ///
-    /// Claims with the same `cookie`, of whatever device in the group, are compatible.
+    /// Claims with the same `cookie`, of whatever device in the group, are compatible. Its address
+    /// is what counts: it is to be an object of the driver's, as equal constants may share one.
     pub fn private_domain<T>(dev: &'a Device<Bound>, cookie: &'a T) -> Result<Self> {
         let owner = bindings::iommu_dma_owner_DMA_OWNER_PRIVATE_DOMAIN;
 
@@ -80,7 +81,8 @@ impl<'a> Ownership<'a> {
     /// Claims the group for userspace. No DMA of its devices reaches memory until a domain is
     /// attached.
     ///
-    /// Claims with the same `cookie`, of whatever device in the group, are compatible.
+    /// Claims with the same `cookie`, of whatever device in the group, are compatible. Its address
+    /// is what counts: it is to be an object of the driver's, as equal constants may share one.
     pub fn private_domain_user<T>(dev: &'a Device<Bound>, cookie: &'a T) -> Result<Self> {
         let owner = bindings::iommu_dma_owner_DMA_OWNER_PRIVATE_DOMAIN_USER;
 

@@ -120,7 +120,9 @@ impl Address<Iova> {
 ///
 /// The driver has to drop it in its `unbind` at the latest, and to see to it that the device does
 /// not use it any more. One that is left in the driver's data is given up by the core, with a
-/// warning; dropping it after that does nothing, and nothing can be mapped with it any more.
+/// warning; dropping it after that does nothing, and nothing can be mapped with it any more. As
+/// `unbind` gets a shared reference to that data, a driver that keeps one there has it in a
+/// `Mutex<Option<Pasid>>`, and takes it out.
 ///
 /// # Examples
 ///
@@ -229,7 +231,9 @@ impl<'a> Pasid<'a, Kva> {
 
 /// A buffer that a device may use at its kernel virtual address, unmapped when this is dropped.
 ///
-/// Until then nobody but the device touches it.
+/// Until then nobody but the device touches it. After that the device still could, through the
+/// rest of a page that the buffer shares, or where it has the kernel's own page table: the driver
+/// waits for what it told the device to do.
 ///
 /// # Invariants
 ///

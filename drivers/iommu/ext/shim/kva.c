@@ -68,7 +68,8 @@ static pte_t kernel_leaf(unsigned long addr, unsigned int *level)
 	if (ptep)
 		pte = ptep_get(ptep);
 	local_irq_restore(flags);
-	return pte;
+	/* To pte_present() a kernel's entry is present without that bit, too */
+	return pte_flags(pte) & _PAGE_PRESENT ? pte : __pte(0);
 }
 
 /* What large leaves have at PAT's place in a small one stays out of this. */

@@ -3,8 +3,8 @@
  * Domains that are the kernel's page table, for VT-d.
  *
  * Lock order: those of whoever changes the kernel's page table, shared_lock, a
- * domain's cache_lock, those of the invalidation queue. Interrupts are off from
- * shared_lock on, and nobody sleeps.
+ * domain's lock or cache_lock, those of the invalidation queue. Interrupts are off
+ * from shared_lock on, and nobody sleeps.
  */
 #include <linux/init.h>
 #include <linux/iommu-kva.h>
@@ -68,6 +68,10 @@ static int shared_set_dev_pasid(struct iommu_domain *domain, struct device *dev,
 	struct dev_pasid_info *dev_pasid;
 	int ret;
 
+	if (dev_is_real_dma_subdevice(dev))
+		return -EOPNOTSUPP;
+	if (context_copied(info->iommu, info->bus, info->devfn))
+		return -EBUSY;
 	if (cpu_feature_enabled(X86_FEATURE_LA57))
 		flags |= PASID_FLAG_FL5LP;
 	dev_pasid = domain_add_dev_pasid(domain, dev, pasid);
@@ -130,6 +134,19 @@ struct iommu_domain *iommu_vtd_kva_domain_alloc(struct device *dev)
 	return &dmar->domain;
 }
 
+/* Nobody is left to walk the table, nor to say that a cache is empty */
+static bool all_unplugged(struct shared_table *table)
+{
+	struct dev_pasid_info *user;
+
+	guard(spinlock)(&table->dmar.lock);
+	list_for_each_entry(user, &table->dmar.dev_pasids, link_domain)
+		if (!dev_is_pci(user->dev) ||
+		    !pci_dev_is_disconnected(to_pci_dev(user->dev)))
+			return false;
+	return true;
+}
+
 /*
  * The kernel's page table has changed: in no context that it changes in may one
  * sleep. Whoever attaches a table after this looked has seen the change.
@@ -144,6 +161,8 @@ void iommu_kva_invalidate(unsigned long start, unsigned long end)
 		return;
 	guard(spinlock_irqsave)(&shared_lock);
 	list_for_each_entry(table, &shared_tables, node) {
+		if (all_unplugged(table))
+			continue;
 		if (end == TLB_FLUSH_ALL || start >= end)
 			cache_tag_flush_all(&table->dmar);
 		else
