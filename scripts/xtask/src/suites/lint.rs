@@ -36,6 +36,12 @@ const CHECKPATCH_IGNORED_IN_EDITS: [&str; 6] = [
     "UNCOMMENTED_DEFINITION",
 ];
 
+/// Where our pages are, in the kernel's documentation.
+const PAGES: &str = "driver-api/iommu-ext";
+
+/// A struct and a function may have one name in C, but not in Sphinx.
+const SPHINX_IGNORED: &str = "WARNING: Duplicate C declaration";
+
 /// Where our part of the kernel is, in the kernel's own shape.
 const OURS: [&str; 6] = [
     "Documentation",
@@ -232,7 +238,13 @@ impl Lint<'_> {
     /// Whether a line of a checker's output is a complaint about a file of ours.
     fn about_us(&self, line: &str) -> bool {
         let complaint = [
-            "warning:", "error:", "WARNING:", "ERROR:", "Warning:", "Error:",
+            "warning:",
+            "error:",
+            "WARNING:",
+            "ERROR:",
+            "Warning:",
+            "Error:",
+            "CRITICAL:",
         ];
         complaint.iter().any(|word| line.contains(word)) && self.names_ours(line)
     }
@@ -346,6 +358,8 @@ impl Lint<'_> {
             self.about_us(line)
         })?;
 
+        self.pages(ledger, &sandbox, &build)?;
+
         let mut fmt = sandbox.command("rustfmt");
         fmt.args([
             "--check",
@@ -371,6 +385,35 @@ impl Lint<'_> {
         let written = series::write(self.ctx, root, &tree, &out);
         let result = written.map_err(|error| format!("{error:#}"));
         self.record(ledger, "kernel", "series", "applies", result);
+        Ok(())
+    }
+
+    /// Our pages as Sphinx makes them. It complains of a page only when it makes it.
+    fn pages(&self, ledger: &mut Ledger, sandbox: &Sandbox, build: &Path) -> Result<()> {
+        let output = build.join("Documentation/output");
+        cache::remove(&output)?;
+        let mut make = kernel::make(sandbox);
+        make.arg("htmldocs").arg(format!("SPHINXDIRS={PAGES}"));
+        let (log, success, text) = self.output("kernel-docs-pages", &mut make)?;
+        let complaints: Vec<&str> = text
+            .lines()
+            .filter(|line| self.about_us(line) && !line.contains(SPHINX_IGNORED))
+            .collect();
+        let result = match complaints.as_slice() {
+            [] if !success => Err(shorten(&last(&text))),
+            [] => verdict(
+                pages(&self.files).filter(|page| !output.join(page).is_file()),
+                |page| format!("{} was not made", page.display()),
+            ),
+            lines => Err(shorten(lines)),
+        };
+        let source = Source {
+            suite: "lint",
+            profile: "kernel",
+            program: "docs",
+            log: &log,
+        };
+        check(ledger, source, "pages", result);
         Ok(())
     }
 
@@ -483,6 +526,16 @@ fn checker(line: &str) -> (&'static str, &'static str) {
     } else {
         2
     }]
+}
+
+/// What Sphinx makes of our pages, in its output.
+fn pages(files: &[PathBuf]) -> impl Iterator<Item = PathBuf> + '_ {
+    let folder = Path::new("Documentation").join(PAGES);
+    files
+        .iter()
+        .filter(move |file| file.starts_with(&folder) && has_extension(file, &["rst"]))
+        .filter_map(|file| file.strip_prefix("Documentation").ok())
+        .map(|page| page.with_extension("html"))
 }
 
 fn verdict<T>(faults: impl Iterator<Item = T>, text: impl Fn(T) -> String) -> Result<(), String> {
@@ -701,6 +754,18 @@ mod tests {
         assert!(has_test("    fn a() -> Result {\n", "a"));
         assert!(has_test("\tKUNIT_CASE(a),\n", "a"));
         assert!(!has_test("TEST_F(prog, ab)\ncall(x, a)\n", "a"));
+    }
+
+    #[test]
+    fn pages_of_ours() {
+        let folder = Path::new("Documentation").join(PAGES);
+        let files = [
+            folder.join("a.rst"),
+            folder.join("a.svg"),
+            "README.rst".into(),
+        ];
+        let made: Vec<PathBuf> = pages(&files).collect();
+        assert_eq!(made, [Path::new(PAGES).join("a.html")]);
     }
 
     #[test]
