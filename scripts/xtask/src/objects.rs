@@ -4,6 +4,7 @@
 
 use anyhow::{Context, Result};
 use regex::Regex;
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 use std::sync::LazyLock;
@@ -18,6 +19,7 @@ const SHT_RELA: u32 = 4;
 const SHT_NOBITS: u32 = 8;
 const SHF_ALLOC: u64 = 2;
 const STT_SECTION: u8 = 3;
+const SHN_UNDEF: u16 = 0;
 
 /// The compiler counts what it gives names to.
 static COUNTED: LazyLock<Regex> =
@@ -136,6 +138,21 @@ impl<'a> Elf<'a> {
             .collect()
     }
 
+    /// The names of the symbols that have a place in one of the sections.
+    fn defined(&self) -> Option<BTreeSet<String>> {
+        let headers = self.headers()?;
+        let table = *headers.iter().find(|header| header.kind == SHT_SYMTAB)?;
+        let names = *headers.get(table.link as usize)?;
+        let places = (0..table.size / 24).map(|index| table.offset + index * 24);
+        let mut defined = BTreeSet::new();
+        for at in places {
+            if self.u16(at + 6)? != SHN_UNDEF {
+                defined.insert(self.text(names, self.u32(at)?)?);
+            }
+        }
+        Some(defined)
+    }
+
     /// All that is loaded but numbers of lines.
     fn sections(&self) -> Option<Vec<Section>> {
         let headers = self.headers()?;
@@ -195,6 +212,13 @@ pub fn differences(tree: &Path, build: &Path, other: &Path) -> Result<(usize, Ve
     Ok((compared, found))
 }
 
+/// What an object defines: functions and data, static ones too.
+pub fn defined(object: &Path) -> Result<BTreeSet<String>> {
+    let content = fs::read(object).with_context(|| object.display().to_string())?;
+    let symbols = Elf(&content).defined();
+    symbols.with_context(|| format!("{} has no symbols", object.display()))
+}
+
 /// Whether a source is compiled into something else for reasons of its own: whether there is Rust,
 /// or where the linked kernel ends.
 fn differs_anyway(source: &Path) -> Result<bool> {
@@ -226,13 +250,17 @@ fn difference(one: &Path, other: &Path) -> Result<Option<String>> {
 mod tests {
     use super::*;
 
-    /// An object with a section `.text` that refers to a symbol, and one with numbers of lines.
+    /// An object with a section `.text` that has `main` and refers to a symbol, and one with
+    /// numbers of lines.
     fn object(code: &[u8], lines: &[u8], symbol: &str, addend: u64) -> Vec<u8> {
         let names = b"\0.text\0__bug_table\0";
-        let strings = [b"\0", symbol.as_bytes(), b"\0"].concat();
+        let strings = [b"\0", symbol.as_bytes(), b"\0main\0"].concat();
         let mut symtab = vec![0; 24];
         symtab.extend(1u32.to_le_bytes());
         symtab.extend([0; 20]);
+        symtab.extend((symbol.len() as u32 + 2).to_le_bytes());
+        symtab.extend([0, 0, 1, 0]);
+        symtab.extend([0; 16]);
         let rela = [
             0u64.to_le_bytes(),
             (1u64 << 32 | 4).to_le_bytes(),
@@ -300,6 +328,16 @@ mod tests {
         let other = write("other.o", b"\x7fELF, but not of 64 bits".to_vec());
         assert_eq!(difference(&other, &other).unwrap(), None);
         assert!(difference(&one, &other).unwrap().is_some());
+    }
+
+    #[test]
+    fn what_is_referred_to_is_not_defined() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("x.o");
+        fs::write(&path, object(b"code", b"1", "other", 0)).unwrap();
+        assert_eq!(defined(&path).unwrap(), BTreeSet::from(["main".into()]));
+        fs::write(&path, "no object").unwrap();
+        assert!(defined(&path).is_err());
     }
 
     #[test]

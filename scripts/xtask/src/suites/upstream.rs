@@ -2,8 +2,8 @@
 //! Upstream's own selftests of iommufd and VFIO, on the kernel as released, the patched one with
 //! the series off, and the patched one: the last two must pass what the first one passes. The lists
 //! of that are checked in, so that a test cannot vanish from all three. With the series off,
-//! moreover, all objects are the kernel's as released; with it on, a tracepoint says that the
-//! domains they ask for came from ours.
+//! moreover, all objects are the kernel's as released; with it on, the C that it replaces is in
+//! none, and a tracepoint says that the domains they ask for came from ours.
 
 use super::{account, check};
 use crate::ctx::Ctx;
@@ -29,8 +29,36 @@ const OURS: Flavour = Flavour::Lean;
 /// What the programs cause on it, and how a guest is told to count it.
 const EVENT: &str = "iommu_ext/iommu_domain_alloc_user";
 
+/// Functions and data of upstream's, and the object that defines them only with the series off.
+const REPLACED: [(&str, &[&str]); 3] = [
+    (
+        "drivers/iommu/iommu.o",
+        &[
+            "iommu_alloc_global_pasid",
+            "iommu_device_claim_dma_owner",
+            "iommu_device_release_dma_owner",
+            "iommu_device_unuse_default_domain",
+            "iommu_device_use_default_domain",
+            "iommu_free_global_pasid",
+            "iommu_global_pasid_ida",
+            "iommu_group_claim_dma_owner",
+            "iommu_group_dma_owner_claimed",
+            "iommu_group_release_dma_owner",
+        ],
+    ),
+    (
+        "drivers/iommu/intel/iommu.o",
+        &["intel_iommu_domain_alloc_paging_flags"],
+    ),
+    (
+        "drivers/iommu/iommufd/selftest.o",
+        &["mock_domain_alloc_nested", "mock_domain_alloc_paging_flags"],
+    ),
+];
+
 pub fn run(lab: &mut Lab, ledger: &mut Ledger) -> Result<()> {
     same_objects(lab, ledger)?;
+    replaced_objects(lab, ledger)?;
     let programs: Vec<String> = UPSTREAM
         .iter()
         .flat_map(|upstream| upstream.programs)
@@ -122,6 +150,41 @@ fn same_objects(lab: &mut Lab, ledger: &mut Ledger) -> Result<()> {
         found => Err(found.join("\n")),
     };
     check(ledger, source, "as_released", result);
+    Ok(())
+}
+
+/// With the series on, what it replaces is not compiled beside it.
+fn replaced_objects(lab: &mut Lab, ledger: &mut Ledger) -> Result<()> {
+    let off = lab.system(Flavour::Off)?.kernel.build;
+    let on = lab.system(OURS)?.kernel.build;
+    let mut faults = Vec::new();
+    for (object, names) in REPLACED {
+        let without = objects::defined(&off.join(object))?;
+        let with = objects::defined(&on.join(object))?;
+        let told =
+            names.iter().filter_map(
+                |name| match (without.contains(*name), with.contains(*name)) {
+                    (true, false) => None,
+                    (true, true) => Some(format!("{object}: {name} is still there")),
+                    (false, _) => {
+                        Some(format!("{object}: {name} is not there with the series off"))
+                    }
+                },
+            );
+        faults.extend(told);
+    }
+    let source = Source {
+        suite: "upstream",
+        profile: OURS.name(),
+        program: "objects",
+        log: &on,
+    };
+    let result = if faults.is_empty() {
+        Ok(())
+    } else {
+        Err(faults.join("\n"))
+    };
+    check(ledger, source, "replaced", result);
     Ok(())
 }
 
