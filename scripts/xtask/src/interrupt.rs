@@ -60,6 +60,8 @@ struct Test<'a> {
     ctx: &'a Ctx,
     cache: PathBuf,
     output: PathBuf,
+    /// The steps that ever began, and those whose interruption was tried.
+    begun: BTreeSet<String>,
     struck: BTreeSet<String>,
     failures: Vec<String>,
 }
@@ -97,6 +99,16 @@ fn survivors(cache: &Path) -> Vec<String> {
         .collect()
 }
 
+/// What was not tried by the time a run completed.
+fn untried(begun: &BTreeSet<String>, struck: &BTreeSet<String>) -> Vec<String> {
+    if begun.is_empty() {
+        return vec!["no step was announced".into()];
+    }
+    let left = begun.difference(struck);
+    left.map(|step| format!("{step}: it was never interrupted"))
+        .collect()
+}
+
 impl Test<'_> {
     /// Starts a run and interrupts it in the first step that never was.
     fn attempt(&mut self, signal: Signal) -> Result<End> {
@@ -124,6 +136,7 @@ impl Test<'_> {
         loop {
             for news in announced.news() {
                 if let Some(step) = news.strip_prefix("begin ") {
+                    self.begun.insert(step.to_owned());
                     if strike.is_none() && !self.struck.contains(step) {
                         strike = Some((step.to_owned(), Instant::now() + delay(step)));
                     }
@@ -186,7 +199,10 @@ impl Test<'_> {
                             .push(format!("{step}: left running: {}", left.join(", ")));
                     }
                 }
-                End::Completed => return Ok(()),
+                End::Completed => {
+                    self.failures.extend(untried(&self.begun, &self.struck));
+                    return Ok(());
+                }
                 End::Failed => {
                     self.failures.push(format!(
                         "a run failed by itself; see {}",
@@ -217,12 +233,13 @@ pub fn run(ctx: &Ctx) -> Result<()> {
         ctx,
         cache,
         output,
+        begun: BTreeSet::new(),
         struck: BTreeSet::new(),
         failures: Vec::new(),
     };
     test.all()?;
     // Every interruption is a test, and so is the completion.
-    let total = test.struck.len() + 1;
+    let total = test.begun.len() + 1;
     for failure in &test.failures {
         ctx.say(format!("FAILED {failure}"));
     }
@@ -261,6 +278,18 @@ mod tests {
         let mut found = survivors(cache.path());
         found.sort();
         assert_eq!(found, ["sleep", "tail"]);
+    }
+
+    #[test]
+    fn every_step_is_interrupted() {
+        let steps = |names: &[&str]| names.iter().map(|name| name.to_string()).collect();
+        let untried = |begun, struck| super::untried(&steps(begun), &steps(struck));
+        assert!(untried(&["a", "b"], &["b", "a"]).is_empty());
+        assert_eq!(
+            untried(&["a", "b"], &["a"]),
+            ["b: it was never interrupted"]
+        );
+        assert_eq!(untried(&[], &[]), ["no step was announced"]);
     }
 
     #[test]
