@@ -19,7 +19,7 @@
 #define SRC_IOVA	0x10000000ull
 #define DST_IOVA	0x20000000ull
 #define NR_IDS		4
-#define ECAP_SMTS	43	/* a bit of the extended capabilities */
+#define RTADDR_SMT	(1 << 10)	/* the root table is one of scalable mode */
 
 static void state(const char *name, bool holds, const char *format, ...)
 {
@@ -49,12 +49,20 @@ static unsigned long long read_number(int base, const char *folder, const char *
 	return value;
 }
 
+/* What the kernel set the first VT-d unit to, not what that is able to do */
 static void tell_hardware(void)
 {
-	unsigned long long ecap = read_number(16, "/sys/class/iommu/dmar0/intel-iommu", "ecap");
+	FILE *f = fopen("/sys/kernel/debug/iommu/intel/iommu_regset", "r");
+	unsigned long long root = 0;
+	char line[128];
 
-	state("scalable", ecap >> ECAP_SMTS & 1,
-	      "the VT-d unit dmar0 works in scalable mode (extended capabilities %#llx)", ecap);
+	while (f && fgets(line, sizeof(line), f))
+		if (sscanf(line, "RTADDR %*x %llx", &root) == 1)
+			break;
+	if (f)
+		fclose(f);
+	state("scalable", root & RTADDR_SMT,
+	      "the VT-d unit dmar0 works in scalable mode (root table address %#llx)", root);
 }
 
 static const char *describe(unsigned int vendor, unsigned int device, unsigned int class)
