@@ -194,6 +194,8 @@ static void owner_clean(struct owner_dev *od)
 {
 	u32 owner;
 
+	if (od->bar)
+		iowrite32(PTD_CTRL_RESET, od->bar + PTD_REG_CTRL);
 	while (!owner_reset_end(od))
 		;
 	owner_detach(od);
