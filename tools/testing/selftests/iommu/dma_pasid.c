@@ -775,45 +775,6 @@ TEST_F_TIMEOUT(dma_pasid, reset, 120)
 	EXPECT_TRUE(faults(self->fd, kva, self->src.addr));
 }
 
-/* The log */
-
-/* Whether the kernel has logged such a fault since @since */
-static bool logged(const struct ptd_test_info *info, int pasid, uint64_t addr, int kmsg)
-{
-	char line[1024], expected[128];
-	bool found = false;
-	ssize_t len;
-
-	snprintf(expected, sizeof(expected), "PASID 0x%x] Request device [%s] fault addr 0x%llx ",
-		 pasid, pci_name(info).text, (unsigned long long)addr);
-	while ((len = read(kmsg, line, sizeof(line) - 1)) > 0) {
-		line[len] = 0;
-		found |= !!strstr(line, expected);
-	}
-	return found;
-}
-
-TEST_F_TIMEOUT(dma_pasid, logged_faults, 120)
-{
-	const uint64_t addrs[NR_MODES] = { self->src.phys, 0x7654321000, self->src.addr };
-	int kmsg = open("/dev/kmsg", O_RDONLY | O_NONBLOCK | O_CLOEXEC);
-	int mode, pasid;
-
-	ASSERT_LE(0, kmsg);
-	for (mode = BYPASS; mode < NR_MODES; mode++) {
-		pasid = enable(self->fd, &self->info, mode);
-		ASSERT_LT(0, pasid);
-		EXPECT_EQ(0, disable(self->fd, &self->info, mode));
-		/* What the kernel's limiter lets pass depends on the last 5 s */
-		sleep(6);
-		lseek(kmsg, 0, SEEK_END);
-		EXPECT_EQ(PTD_ST_WRITE_FAULT, run_fill(self->fd, pasid, addrs[mode], 64));
-		usleep(200000);
-		EXPECT_TRUE(logged(&self->info, pasid, addrs[mode] & -(uint64_t)PAGE, kmsg));
-	}
-	close(kmsg);
-}
-
 /* Load */
 
 struct load {
