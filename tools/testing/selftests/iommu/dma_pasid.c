@@ -111,8 +111,7 @@ TEST_F(dma_pasid, iova_coherent)
 	EXPECT_EQ(0, memcmp(data, seen, SIZE));
 
 	ASSERT_EQ(0, test_ioctl(self->fd, PTD_TEST_BUF_FREE, &src));
-	wait_for_flush();
-	EXPECT_TRUE(faults(self->fd, KERNEL_PASID, from));
+	EXPECT_TRUE(gone(self->fd, KERNEL_PASID, from));
 	EXPECT_EQ(PTD_ST_OK, run_fill(self->fd, KERNEL_PASID, to, SIZE));
 
 	EXPECT_EQ(0, disable(self->fd, &self->info, IOVA));
@@ -136,12 +135,10 @@ TEST_F(dma_pasid, iova_single)
 	EXPECT_TRUE(faults(self->fd, KERNEL_PASID, self->src.phys));
 
 	ASSERT_EQ(0, dma_unmap(self->fd, &self->src));
-	wait_for_flush();
-	EXPECT_TRUE(faults(self->fd, KERNEL_PASID, from));
+	EXPECT_TRUE(gone(self->fd, KERNEL_PASID, from));
 	EXPECT_EQ(PTD_ST_OK, run_fill(self->fd, KERNEL_PASID, to, SIZE));
 	ASSERT_EQ(0, dma_unmap(self->fd, &self->dst));
-	wait_for_flush();
-	EXPECT_TRUE(faults(self->fd, KERNEL_PASID, to));
+	EXPECT_TRUE(gone(self->fd, KERNEL_PASID, to));
 }
 
 /* A part of a page */
@@ -171,8 +168,7 @@ TEST_F(dma_pasid, iova_sg)
 	EXPECT_TRUE(moves(self, KERNEL_PASID, from, to));
 
 	ASSERT_EQ(0, dma_unmap(self->fd, &spread));
-	wait_for_flush();
-	EXPECT_TRUE(faults(self->fd, KERNEL_PASID, from));
+	EXPECT_TRUE(gone(self->fd, KERNEL_PASID, from));
 	EXPECT_TRUE(faults(self->fd, KERNEL_PASID, from + SIZE - 64));
 	EXPECT_EQ(0, disable(self->fd, &self->info, IOVA));
 	EXPECT_TRUE(faults(self->fd, KERNEL_PASID, to));
@@ -195,7 +191,7 @@ TEST_F_TIMEOUT(dma_pasid, default_domain, 120)
 		  sysfs_write(&self->info, "iommu_group/type", "DMA-FQ"));
 	EXPECT_TRUE(moves(self, KERNEL_PASID, from, to));
 	ASSERT_EQ(0, dma_unmap(self->fd, &self->src));
-	usleep(500000);
+	wait_for_flush(self->fd, KERNEL_PASID, from);
 	EXPECT_TRUE(faults(self->fd, KERNEL_PASID, from));
 	EXPECT_EQ(PTD_ST_OK, run_fill(self->fd, KERNEL_PASID, to, SIZE));
 
@@ -692,8 +688,7 @@ TEST_F_TIMEOUT(dma_pasid, sibling_leaves, 120)
 
 	/* Invalidates the caches of whoever is attached */
 	ASSERT_EQ(0, dma_unmap(self->fd, &self->dst));
-	wait_for_flush();
-	EXPECT_TRUE(faults(fd, KERNEL_PASID, to));
+	EXPECT_TRUE(gone(fd, KERNEL_PASID, to));
 	EXPECT_EQ(0, disable(fd, &self->pair[0], IOVA));
 	ASSERT_EQ(0, write_file("/sys/bus/pci/rescan", "1"));
 	EXPECT_TRUE(sysfs_exists(&self->pair[1], "iommu_group"));

@@ -424,11 +424,24 @@ static inline int run_read(int fd, int pasid, uint64_t addr, uint32_t len)
 	return ptd_run(fd, &req);
 }
 
-/* Unmapping is done when the queue of the lazy profile has been flushed */
-static inline void wait_for_flush(void)
+/*
+ * In lazy mode what is unmapped goes when its queue is flushed. The device only reads
+ * until then: the memory may be another's by now.
+ */
+static inline void wait_for_flush(int fd, int pasid, uint64_t addr)
+{
+	long long end = now_ms() + 2000;
+
+	while (run_read(fd, pasid, addr, 64) == PTD_ST_OK && now_ms() < end)
+		usleep(5000);
+}
+
+/* Unmapped, and reached no more: at once in strict mode, soon in lazy mode */
+static inline bool gone(int fd, int pasid, uint64_t addr)
 {
 	if (in_profile("lazy"))
-		usleep(500000);
+		wait_for_flush(fd, pasid, addr);
+	return faults(fd, pasid, addr);
 }
 
 /* debugfs */
