@@ -3,27 +3,10 @@
  * Owners of the private data of domains: who they are in a running system, and
  * that nobody takes what is another's.
  *
- * profiles: first-stage second-stage ats
+ * profiles: first-stage second-stage
  */
-#include "user_domain_util.h"
+#include "user_domain_owner_util.h"
 #include "../kselftest_harness.h"
-
-/* As in <linux/iommu-user-domain.h>, which userspace does not see */
-enum {
-	DATA_NONE,
-	DATA_DMA,
-	DATA_IOMMUFD,
-	DATA_DMA_MSI,
-	DATA_FAULT_HANDLER,
-	DATA_SVA,
-	DATA_KVA,
-	DATA_UNKNOWN,
-};
-
-/* As in <linux/iommu.h> */
-#define TYPE_PAGING	0x01
-#define TYPE_DMA	0x03
-#define TYPE_SVA	0x10
 
 #define CORE		"drivers/iommu/ext/user_domain.rs"
 
@@ -47,45 +30,6 @@ FIXTURE_TEARDOWN(owner)
 	user_close(&self->user);
 	EXPECT_EQ(0, close(self->fd));
 	EXPECT_EQ(0, pci_restore(&self->one));
-}
-
-static struct user_domain_test_call call_for(const struct pci *pci, uint32_t which)
-{
-	return (struct user_domain_test_call){
-		.segment = pci->dev.segment, .bus = pci->dev.bus, .devfn = pci->dev.devfn,
-		.which = which,
-	};
-}
-
-static int act(int fd, struct user_domain_test_call *call, uint32_t action, uint32_t owner)
-{
-	int ret;
-
-	call->action = action;
-	call->owner = owner;
-	ret = test_ioctl(fd, USER_DOMAIN_TEST_CALL, call);
-	if (ret)
-		printf("# USER_DOMAIN_TEST_CALL: %s\n", strerror(-ret));
-	return ret ? -EIO : call->error;
-}
-
-/* Owned by this one, of this type, and nobody else can claim it */
-static bool owned(int fd, struct user_domain_test_call *call, uint32_t owner, uint32_t type)
-{
-	uint32_t other;
-
-	if (act(fd, call, USER_DOMAIN_TEST_LOOK, 0) || call->now != owner || call->type != type) {
-		printf("# owner %u type %#x\n", call->now, call->type);
-		return false;
-	}
-	for (other = DATA_DMA; other <= DATA_KVA; other++) {
-		if (act(fd, call, USER_DOMAIN_TEST_CLAIM, other) != -EBUSY || call->changed ||
-		    call->now != owner || call->type != type) {
-			printf("# claim for %u: %d, owner %u\n", other, call->error, call->now);
-			return false;
-		}
-	}
-	return true;
 }
 
 TEST_F(owner, dma_api)
@@ -118,30 +62,6 @@ TEST_F(owner, iommufd)
 	ASSERT_EQ(0, user_attach(&self->user, hwpt));
 	EXPECT_TRUE(owned(self->fd, &call, DATA_IOMMUFD, TYPE_PAGING));
 	EXPECT_EQ(PTD_ST_OK, ptd_fill(&self->user, IOVA));
-}
-
-TEST_F(owner, sva)
-{
-	struct user_domain_test_call call = call_for(&self->one, USER_DOMAIN_TEST_ATTACHED);
-	struct ptd_test_info info = {
-		.segment = self->one.dev.segment,
-		.bus = self->one.dev.bus,
-		.devfn = self->one.dev.devfn,
-	};
-	uint32_t pasid;
-	int fd;
-
-	/* VT-d binds processes to devices with ATS only, and on first-stage tables */
-	if (!in_profile("ats"))
-		return;
-	fd = ptd_open(&info);
-	ASSERT_LE(0, fd);
-	ASSERT_EQ(0, test_ioctl(fd, PTD_TEST_SVA_BIND, &pasid));
-	call.pasid = pasid;
-	EXPECT_TRUE(owned(self->fd, &call, DATA_SVA, TYPE_SVA));
-	EXPECT_EQ(0, test_ioctl(fd, PTD_TEST_SVA_UNBIND));
-	EXPECT_EQ(-ENOENT, test_ioctl(self->fd, USER_DOMAIN_TEST_CALL, &call));
-	EXPECT_EQ(0, close(fd));
 }
 
 TEST_F(owner, static_domains)
