@@ -1160,23 +1160,67 @@ static struct ptd_test_reg random_write(uint32_t pasid, uint64_t addr)
 	return reg;
 }
 
+/* How many requests have ended since the last time */
+static unsigned int take_done(int fd)
+{
+	unsigned int q, nr = 0;
+	uint64_t done;
+
+	for (q = 0; q < PTD_NR_QUEUES; q++) {
+		done = ptd_read(fd, PTD_QUEUE(q) + PTD_Q_DONE, 8);
+		ptd_write(fd, PTD_QUEUE(q) + PTD_Q_DONE, 8, done);
+		nr += __builtin_popcountll(done);
+	}
+	return nr;
+}
+
+/* How many slots had a request last that did all it should; -1 for an error */
+static int nr_good(int fd)
+{
+	struct ptd_test_reg regs[PTD_NR_QUEUES * PTD_NR_SLOTS] = {};
+	struct ptd_test_regs args = { .nr = ARRAY_SIZE(regs), .regs = (uintptr_t)regs };
+	unsigned int i;
+	int nr = 0;
+
+	for (i = 0; i < ARRAY_SIZE(regs); i++) {
+		regs[i].offset = PTD_SLOT(i / PTD_NR_SLOTS, i % PTD_NR_SLOTS) + PTD_D_STATUS;
+		regs[i].width = 4;
+	}
+	if (test_ioctl(fd, PTD_TEST_REGS, &args))
+		return -1;
+	for (i = 0; i < ARRAY_SIZE(regs); i++)
+		nr += regs[i].value == PTD_ST_OK;
+	return nr;
+}
+
 TEST_F_TIMEOUT(pasid_testdev, fuzz, 300)
 {
 	struct ptd_test_reg regs[PTD_TEST_MAX_BATCH];
 	struct ptd_test_regs args = { .regs = (uintptr_t)regs };
-	unsigned int left = 100000, i;
+	unsigned int left = 100000, done = 0, good = 0, batch, i;
 	uint32_t buf;
 	uint64_t addr;
+	int now;
 
 	ASSERT_EQ(0, ptd_buf_alloc(self->fd, SIZE, true, &buf, &addr));
 	ASSERT_EQ(0, ptd_attach(self->fd, self->domain, self->pasid[0]));
-	while (left) {
+	for (batch = 0; left; batch++) {
 		args.nr = left < PTD_TEST_MAX_BATCH ? left : PTD_TEST_MAX_BATCH;
 		for (i = 0; i < args.nr; i++)
 			regs[i] = random_write(self->pasid[0], random64() % 2 ? addr : SRC_IOVA);
 		ASSERT_EQ(0, test_ioctl(self->fd, PTD_TEST_REGS, &args));
 		left -= args.nr;
+		done += take_done(self->fd);
+		if (batch % 8)
+			continue;
+		now = nr_good(self->fd);
+		ASSERT_LE(0, now);
+		good += now;
 	}
+	/* Many requests have ended, some of them with all their bytes moved */
+	printf("# %u requests ended, %u seen with all moved\n", done, good);
+	EXPECT_LT(100, done);
+	EXPECT_LT(0, good);
 
 	/* It still answers, and a reset brings it to order */
 	EXPECT_EQ(PTD_ID, ptd_read(self->fd, PTD_REG_ID, 4));
