@@ -145,27 +145,83 @@ TEST_F_TIMEOUT(kva, vmalloc, 240)
 
 TEST_F_TIMEOUT(kva, sixty_four_mib, 240)
 {
-	struct kbuf src, base;
-	unsigned int done;
-	uint64_t addr;
+	struct kbuf src;
 
 	ASSERT_EQ(0, kbuf_alloc(self->fd, DMA_PASID_TEST_VMALLOC, 64 * MIB, &src));
 	ASSERT_EQ(0, kbuf_write_pattern(self->fd, &src, 7));
 	moves(_metadata, self, &src, 0, 64 * MIB);
-	ASSERT_EQ(0, kbuf_free(self->fd, &src));
+}
 
-	/* Of the direct map, to read whatever is there: guests have memory at 16 MiB */
-	ASSERT_EQ(0, kbuf_alloc(self->fd, DMA_PASID_TEST_PAGES, PAGE, &base));
-	addr = base.addr - base.phys + 128 * MIB;
+/* The largest buffers of the direct map; so many of them are 64 MiB */
+#define BLOCK		(4 * MIB)
+#define NR_BLOCKS	16
+#define NR_TRIED	60
+
+static int compare_blocks(const void *a, const void *b)
+{
+	uint64_t left = ((const struct kbuf *)a)->addr, right = ((const struct kbuf *)b)->addr;
+
+	return (left > right) - (left < right);
+}
+
+/* Allocates blocks until enough of them are neighbours, and keeps only those */
+static bool alloc_neighbours(int fd, struct kbuf *found)
+{
+	struct kbuf blocks[NR_TRIED];
+	int nr, i, first = -1;
+
+	for (nr = 0; nr < NR_TRIED; nr++)
+		if (kbuf_alloc(fd, DMA_PASID_TEST_PAGES, BLOCK, &blocks[nr]))
+			break;
+	qsort(blocks, nr, sizeof(*blocks), compare_blocks);
+	for (i = 0; i + NR_BLOCKS <= nr && first < 0; i++)
+		if (blocks[i + NR_BLOCKS - 1].addr - blocks[i].addr == (NR_BLOCKS - 1) * BLOCK)
+			first = i;
+	for (i = 0; i < nr; i++) {
+		if (first >= 0 && i >= first && i < first + NR_BLOCKS)
+			found[i - first] = blocks[i];
+		else
+			kbuf_free(fd, &blocks[i]);
+	}
+	return first >= 0;
+}
+
+/* In each MiB the end of one page and the beginning of the next */
+static uint32_t place(unsigned int mib)
+{
+	return mib * MIB + (mib * 3 + 1) * PAGE - 32;
+}
+
+TEST_F_TIMEOUT(kva, sixty_four_mib_direct_map, 240)
+{
+	struct kbuf blocks[NR_BLOCKS];
+	uint8_t data[64];
+	unsigned int mib;
+	uint64_t addr;
+
+	ASSERT_TRUE(alloc_neighbours(self->fd, blocks));
+	addr = blocks[0].addr;
+	for (mib = 0; mib < 64; mib++) {
+		make_pattern(data, place(mib), sizeof(data), 7);
+		ASSERT_EQ(0, kbuf_copy(self->fd, &blocks[place(mib) / BLOCK], place(mib) % BLOCK,
+				       data, sizeof(data), true));
+	}
+
 	ASSERT_EQ(0, map(self, addr, 64 * MIB, PROT_R));
 	EXPECT_EQ(64 * MIB / PAGE, nr_mapped(self));
-	for (done = 0; done < 64; done++)
-		EXPECT_TRUE(readable(self, addr + done * MIB));
+	for (mib = 0; mib < 64; mib++) {
+		EXPECT_EQ(PTD_ST_OK, run_copy(self->fd, self->pasid, addr + place(mib),
+					      self->dst.addr, sizeof(data)));
+		EXPECT_TRUE(kbuf_has_pattern(self->fd, &self->dst, 0, sizeof(data), 7,
+					     place(mib)));
+	}
 	EXPECT_TRUE(readable(self, addr + 64 * MIB - 16));
+	EXPECT_EQ(PTD_ST_WRITE_FAULT, run_fill(self->fd, self->pasid, addr, 8));
 	EXPECT_FALSE(readable(self, addr - 16));
 	EXPECT_FALSE(readable(self, addr + 64 * MIB));
 	EXPECT_EQ(0, unmap(self, addr, 64 * MIB));
 	EXPECT_FALSE(readable(self, addr));
+	EXPECT_FALSE(readable(self, addr + place(63)));
 	EXPECT_FALSE(readable(self, addr + 64 * MIB - 16));
 }
 
