@@ -478,6 +478,8 @@ struct ptd_test_regs {
 #define PTD_TEST_SVA_UNBIND	_IO(IOMMU_EXT_TEST_PASID_TESTDEV, 15)
 #define PTD_TEST_RESET		_IO(IOMMU_EXT_TEST_PASID_TESTDEV, 16) /* by FLR */
 #define PTD_TEST_REGS		_IOW(IOMMU_EXT_TEST_PASID_TESTDEV, 17, struct ptd_test_regs)
+/* When the driver is unbound with this file open, the device goes on, and is bus master */
+#define PTD_TEST_CARELESS	_IO(IOMMU_EXT_TEST_PASID_TESTDEV, 18)
 
 /* DMA ownership, through devices bound to iommu_ext_managed or iommu_ext_plain. */
 

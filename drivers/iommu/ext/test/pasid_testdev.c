@@ -69,6 +69,7 @@ struct ptd {
 	struct pci_dev *pdev;
 	void __iomem *bar;
 	bool opened;
+	bool careless;			/* remove() leaves the device running */
 	struct ptd_queue queues[PTD_NR_QUEUES];
 	struct ptd_buf bufs[PTD_TEST_NR_BUFS];
 	struct ptd_domain domains[PTD_TEST_NR_DOMAINS];
@@ -482,12 +483,11 @@ static int ptd_sva_unbind(struct ptd *ptd)
 	return 0;
 }
 
-/* Stop the device, then take down everything, in the reverse order of use */
+/* Take down everything, in the reverse order of use; the device has been stopped */
 static void ptd_release_all(struct ptd *ptd)
 {
 	u32 i;
 
-	ptd_hw_reset(ptd);
 	ptd_sva_unbind(ptd);
 	for (i = 0; i < PTD_TEST_NR_ATTACHED; i++)
 		if (ptd->attached[i].domain)
@@ -555,6 +555,9 @@ static int ptd_probe(struct pci_dev *pdev, const struct pci_device_id *id)
 	ptd = ptd_new(pdev);
 	if (!ptd)
 		return -ENOMEM;
+	/* By a careless remove() */
+	if (pci_is_enabled(pdev))
+		pci_disable_device(pdev);
 	ret = pci_enable_device(pdev);
 	if (ret)
 		goto put;
@@ -605,16 +608,20 @@ static void ptd_remove(struct pci_dev *pdev)
 	mutex_unlock(&ptd_list_lock);
 
 	mutex_lock(&ptd->lock);
+	if (!ptd->careless)
+		ptd_hw_reset(ptd);
 	ptd_release_all(ptd);
 	WRITE_ONCE(ptd->pdev, NULL);
 	mutex_unlock(&ptd->lock);
 	ptd_all_queues_event(ptd);
 
-	pci_clear_master(pdev);
+	if (!ptd->careless)
+		pci_clear_master(pdev);
 	ptd_free_irqs(ptd, pdev, PTD_NR_QUEUES);
 	pci_iounmap(pdev, ptd->bar);
 	pci_release_region(pdev, PTD_BAR);
-	pci_disable_device(pdev);
+	if (!ptd->careless)
+		pci_disable_device(pdev);
 	ptd_put(ptd);
 }
 
@@ -677,8 +684,11 @@ static void ptd_state_release(void *data)
 
 	if (ptd) {
 		mutex_lock(&ptd->lock);
-		if (ptd->pdev)
+		if (ptd->pdev) {
+			ptd_hw_reset(ptd);
 			ptd_release_all(ptd);
+			ptd->careless = false;
+		}
 		ptd->opened = false;
 		mutex_unlock(&ptd->lock);
 		ptd_put(ptd);
@@ -920,6 +930,9 @@ static int ptd_locked_ioctl(struct ptd *ptd, unsigned int cmd, union ptd_args *a
 		return ptd_sva_unbind(ptd);
 	case PTD_TEST_REGS:
 		return ptd_regs(ptd, &args->regs);
+	case PTD_TEST_CARELESS:
+		ptd->careless = true;
+		return 0;
 	default:
 		return -ENOTTY;
 	}

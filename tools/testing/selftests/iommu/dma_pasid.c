@@ -704,41 +704,210 @@ TEST_F_TIMEOUT(dma_pasid, forgotten_at_removal, 120)
 	EXPECT_SHOWN(&self->info, "mode", "");
 }
 
+/* In flight: all queues fill parts of a buffer, which is another file's and stays */
+struct work {
+	int fd;				/* the buffer's */
+	struct kbuf buf;
+	uint8_t *before;
+	int pasid;
+	uint64_t dst;
+	struct ptd_test_request reqs[PTD_NR_QUEUES];
+};
+
+#define WORK_SIZE	(PTD_NR_QUEUES * SIZE)
+
+static int work_buf(struct work *work)
+{
+	work->fd = open_test_device();
+	if (work->fd < 0)
+		return -ENODEV;
+	work->before = malloc(WORK_SIZE);
+	return kbuf_alloc(work->fd, DMA_PASID_TEST_PAGES, WORK_SIZE, &work->buf);
+}
+
+static void work_end(struct work *work)
+{
+	free(work->before);
+	close(work->fd);
+}
+
 /*
- * The device goes on while its PASIDs are disabled, and its driver unbound. What
- * was not written by then is never written.
+ * Enables a mode and starts slow requests, a page in 200 ms; each has begun when it
+ * returns. A quick one before puts all translations into whatever caches there are.
  */
+static int work_start(struct _test_data_dma_pasid *self, struct work *work, unsigned int kind)
+{
+	long long end = now_ms() + 10000;
+	int ret = 0, q;
+
+	work->pasid = enable(self->fd, &self->info, kind);
+	if (work->pasid < 0)
+		return work->pasid;
+	work->dst = kind == KVA ? work->buf.addr : work->buf.phys;
+	if (kind == KVA)
+		ret = map_kva(self->fd, &self->info, work->dst, WORK_SIZE, PROT_RW);
+	ret = ret ?: run_fill(self->fd, work->pasid, work->dst, WORK_SIZE);
+	if (ret != PTD_ST_OK)
+		return ret < 0 ? ret : -EIO;
+	memset(work->before, 0, WORK_SIZE);
+	ret = kbuf_copy(work->fd, &work->buf, 0, work->before, WORK_SIZE, true);
+
+	for (q = 0; q < PTD_NR_QUEUES; q++) {
+		work->reqs[q] = fill_request(work->pasid, work->dst + q * SIZE, SIZE);
+		work->reqs[q].queue = q;
+		work->reqs[q].delay_us = 200000;
+	}
+	ret = ret ?: ptd_submit(self->fd, work->reqs, PTD_NR_QUEUES);
+	while (!ret) {
+		ret = ptd_status(self->fd, work->reqs, PTD_NR_QUEUES);
+		for (q = 0; q < PTD_NR_QUEUES && work->reqs[q].moved; q++)
+			;
+		if (q == PTD_NR_QUEUES)
+			break;
+		if (now_ms() > end)
+			return -ETIMEDOUT;
+		usleep(1000);
+	}
+	return ret;
+}
+
+/* What is written now is all that ever is */
+static int work_over(struct work *work)
+{
+	return kbuf_copy(work->fd, &work->buf, 0, work->before, WORK_SIZE, false);
+}
+
+static bool unchanged(struct work *work)
+{
+	uint8_t *now = malloc(WORK_SIZE);
+	bool same = !kbuf_copy(work->fd, &work->buf, 0, now, WORK_SIZE, false) &&
+		    !memcmp(now, work->before, WORK_SIZE);
+
+	free(now);
+	return same;
+}
+
+/* How many bytes a request has written, all from its beginning on; -1 if others, too */
+static int written(const struct work *work, unsigned int q)
+{
+	const uint64_t *words = (const uint64_t *)(work->before + q * SIZE);
+	unsigned int i, nr;
+
+	for (nr = 0; nr < SIZE / 8 && words[nr] == FILL_PATTERN; nr++)
+		;
+	for (i = nr; i < SIZE / 8; i++)
+		if (words[i])
+			return -1;
+	return nr * 8;
+}
+
+/* All were half done, ended with a fault, and tell the truth about it */
+static bool all_faulted(const struct work *work)
+{
+	unsigned int q;
+
+	for (q = 0; q < PTD_NR_QUEUES; q++) {
+		const struct ptd_test_request *req = &work->reqs[q];
+
+		if (req->status == PTD_ST_WRITE_FAULT && req->moved >= PAGE &&
+		    req->moved < SIZE && req->fault_addr == req->dst + req->moved &&
+		    written(work, q) == (int)req->moved)
+			continue;
+		printf("# queue %u: status %u moved %u fault address %#llx written %d\n", q,
+		       req->status, req->moved, (unsigned long long)req->fault_addr,
+		       written(work, q));
+		return false;
+	}
+	return true;
+}
+
+/* The device goes on while its PASID is disabled */
 TEST_F_TIMEOUT(dma_pasid, work_in_flight, 120)
 {
-	unsigned int kind = kva_works() ? KVA : BYPASS;
-	uint64_t dst = kva_works() ? self->dst.addr : self->dst.phys;
-	int fd = open_test_device();
-	struct kbuf other;
-	int pasid;
+	unsigned int kind = kva_works() ? KVA : BYPASS, q;
+	struct work work = {};
 
-	/* A buffer of another file, which stays when this one is closed */
-	ASSERT_LE(0, fd);
-	ASSERT_EQ(0, kbuf_alloc(fd, DMA_PASID_TEST_PAGES, SIZE, &other));
-	dst = kva_works() ? other.addr : other.phys;
-	pasid = enable(self->fd, &self->info, kind);
-	ASSERT_LT(0, pasid);
-	if (kva_works())
-		ASSERT_EQ(0, map_kva(self->fd, &self->info, dst, SIZE, PROT_RW));
-	ASSERT_EQ(0, start_work(self->fd, pasid, dst));
+	ASSERT_EQ(0, work_buf(&work));
+	ASSERT_EQ(0, work_start(self, &work, kind));
 	EXPECT_EQ(0, disable(self->fd, &self->info, kind));
-	ASSERT_EQ(0, ptd_wait(self->fd, 0, 1));
-	EXPECT_TRUE(kbuf_is_zero(fd, &other));
+	ASSERT_EQ(0, work_over(&work));
+	for (q = 0; q < PTD_NR_QUEUES; q++)
+		ASSERT_EQ(0, ptd_wait(self->fd, q, 1));
+	ASSERT_EQ(0, ptd_status(self->fd, work.reqs, PTD_NR_QUEUES));
+	EXPECT_TRUE(all_faulted(&work));
+	EXPECT_TRUE(unchanged(&work));
 
-	pasid = enable(self->fd, &self->info, kind);
-	ASSERT_LT(0, pasid);
-	if (kva_works())
-		ASSERT_EQ(0, map_kva(self->fd, &self->info, dst, SIZE, PROT_RW));
-	ASSERT_EQ(0, start_work(self->fd, pasid, dst));
+	/* Its driver disables when it is unbound, and stops the device */
+	ASSERT_EQ(0, work_start(self, &work, kind));
 	EXPECT_EQ(0, rebind(&self->info, NULL));
-	sleep(1);
-	EXPECT_TRUE(kbuf_is_zero(fd, &other));
+	ASSERT_EQ(0, work_over(&work));
+	usleep(500000);
+	for (q = 0; q < PTD_NR_QUEUES; q++) {
+		EXPECT_LE(PAGE, written(&work, q));
+		EXPECT_GT(SIZE, written(&work, q));
+	}
+	EXPECT_TRUE(unchanged(&work));
 	EXPECT_EQ(0, rebind(&self->info, "pasid_testdev"));
-	EXPECT_EQ(0, close(fd));
+	work_end(&work);
+}
+
+/* The status of all requests when they have ended, of a device without driver */
+static int status_without_driver(const struct ptd_test_info *info, struct work *work)
+{
+	long long end = now_ms() + 10000;
+	char path[128];
+	uint32_t *bar;
+	int fd, q = 0;
+
+	snprintf(path, sizeof(path), "/sys/bus/pci/devices/%s/resource0", pci_name(info).text);
+	fd = open(path, O_RDWR | O_CLOEXEC);
+	if (fd < 0)
+		return -errno;
+	bar = mmap(NULL, PTD_BAR_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	close(fd);
+	if (bar == MAP_FAILED)
+		return -errno;
+	while (q < PTD_NR_QUEUES && now_ms() < end) {
+		struct ptd_test_request *req = &work->reqs[q];
+		uint32_t *slot = bar + PTD_SLOT(q, 0) / 4;
+		uint32_t *fault = slot + PTD_D_FAULT_ADDR / 4;
+
+		req->status = __atomic_load_n(slot + PTD_D_STATUS / 4, __ATOMIC_SEQ_CST);
+		if (req->status == PTD_ST_QUEUED || req->status == PTD_ST_RUNNING) {
+			usleep(1000);
+			continue;
+		}
+		req->moved = __atomic_load_n(slot + PTD_D_MOVED / 4, __ATOMIC_SEQ_CST);
+		req->fault_addr = __atomic_load_n((uint64_t *)fault, __ATOMIC_SEQ_CST);
+		q++;
+	}
+	munmap(bar, PTD_BAR_SIZE);
+	return q == PTD_NR_QUEUES ? 0 : -ETIMEDOUT;
+}
+
+/* The driver neither disables nor stops the device: the core disables while it goes on */
+TEST_F_TIMEOUT(dma_pasid, forgotten_in_flight, 120)
+{
+	unsigned int kind = kva_works() ? KVA : BYPASS;
+	struct work work = {};
+
+	ASSERT_EQ(0, work_buf(&work));
+	ASSERT_EQ(0, test_ioctl(self->fd, PTD_TEST_CARELESS));
+	ASSERT_EQ(0, work_start(self, &work, kind));
+	ASSERT_EQ(0, forget(self->fd, &self->info));
+	EXPECT_CORE_WARN(EXPECT_EQ(0, rebind(&self->info, NULL)));
+	ASSERT_EQ(0, work_over(&work));
+	EXPECT_SHOWN(&self->info, "mode", "");
+	ASSERT_EQ(0, status_without_driver(&self->info, &work));
+	EXPECT_TRUE(all_faulted(&work));
+	EXPECT_TRUE(unchanged(&work));
+
+	EXPECT_EQ(0, close(self->fd));
+	EXPECT_EQ(0, rebind(&self->info, "pasid_testdev"));
+	self->fd = ptd_open(&self->info);
+	ASSERT_LE(0, self->fd);
+	EXPECT_TRUE(faults(self->fd, work.pasid, work.dst));
+	work_end(&work);
 }
 
 /* A real reset: afterwards all PASIDs are as they were */
