@@ -27,16 +27,25 @@ FIXTURE(dma_pasid)
 	struct kbuf dst;
 };
 
+/* The device and two buffers */
+static int open_device(struct _test_data_dma_pasid *self)
+{
+	int ret;
+
+	self->fd = ptd_open(&self->info);
+	if (self->fd < 0)
+		return self->fd;
+	ret = kbuf_alloc(self->fd, DMA_PASID_TEST_PAGES, SIZE, &self->src);
+	ret = ret ?: kbuf_alloc(self->fd, DMA_PASID_TEST_PAGES, SIZE, &self->dst);
+	return ret ?: kbuf_write_pattern(self->fd, &self->src, 1);
+}
+
 FIXTURE_SETUP(dma_pasid)
 {
 	ASSERT_EQ(1, find_devices(true, true, &self->info, 1));
 	ASSERT_EQ(2, find_devices(false, true, self->pair, 2));
 	ASSERT_EQ(self->pair[0].group, self->pair[1].group);
-	self->fd = ptd_open(&self->info);
-	ASSERT_LE(0, self->fd);
-	ASSERT_EQ(0, kbuf_alloc(self->fd, DMA_PASID_TEST_PAGES, SIZE, &self->src));
-	ASSERT_EQ(0, kbuf_alloc(self->fd, DMA_PASID_TEST_PAGES, SIZE, &self->dst));
-	ASSERT_EQ(0, kbuf_write_pattern(self->fd, &self->src, 1));
+	ASSERT_EQ(0, open_device(self));
 }
 
 FIXTURE_TEARDOWN(dma_pasid)
@@ -91,8 +100,29 @@ TEST_F(dma_pasid, without_pointer)
 	EXPECT_EQ(0, mode.ret);
 }
 
-/* Coherent memory; the PASID comes and goes under it */
-TEST_F(dma_pasid, iova_coherent)
+/* With the fixture's device, and in profile lazy with one that has ATS as well */
+static void with_and_without_ats(struct __test_metadata *_metadata,
+				 struct _test_data_dma_pasid *self,
+				 void (*test)(struct __test_metadata *_metadata,
+					      struct _test_data_dma_pasid *self))
+{
+	struct ptd_test_info infos[MAX_DEVICES];
+	struct _test_data_dma_pasid other = *self;
+	int nr = find_devices(true, true, infos, MAX_DEVICES), i;
+
+	test(_metadata, self);
+	for (i = 0; i < nr && infos[i].ats_enabled == self->info.ats_enabled; i++)
+		;
+	EXPECT_EQ(in_profile("lazy"), i < nr);
+	if (i == nr)
+		return;
+	other.info = infos[i];
+	ASSERT_EQ(0, open_device(&other));
+	test(_metadata, &other);
+	EXPECT_EQ(0, close(other.fd));
+}
+
+static void iova_coherent(struct __test_metadata *_metadata, struct _test_data_dma_pasid *self)
 {
 	uint64_t from, to;
 	uint32_t src, dst;
@@ -120,8 +150,13 @@ TEST_F(dma_pasid, iova_coherent)
 	EXPECT_EQ(PTD_ST_OK, run_fill(self->fd, 0, to, SIZE));
 }
 
-/* What was mapped before and what is mapped after, by the PASID and without */
-TEST_F(dma_pasid, iova_single)
+/* Coherent memory; the PASID comes and goes under it */
+TEST_F(dma_pasid, iova_coherent)
+{
+	with_and_without_ats(_metadata, self, iova_coherent);
+}
+
+static void iova_single(struct __test_metadata *_metadata, struct _test_data_dma_pasid *self)
 {
 	uint64_t from, to;
 
@@ -141,6 +176,12 @@ TEST_F(dma_pasid, iova_single)
 	EXPECT_TRUE(gone(self->fd, KERNEL_PASID, to));
 }
 
+/* What was mapped before and what is mapped after, by the PASID and without */
+TEST_F(dma_pasid, iova_single)
+{
+	with_and_without_ats(_metadata, self, iova_single);
+}
+
 /* A part of a page */
 TEST_F(dma_pasid, iova_unaligned)
 {
@@ -154,7 +195,7 @@ TEST_F(dma_pasid, iova_unaligned)
 	EXPECT_TRUE(kbuf_has_pattern(self->fd, &self->dst, 300, 5000, 1, 100));
 }
 
-TEST_F(dma_pasid, iova_sg)
+static void iova_sg(struct __test_metadata *_metadata, struct _test_data_dma_pasid *self)
 {
 	struct kbuf spread;
 	uint64_t from, to;
@@ -172,6 +213,11 @@ TEST_F(dma_pasid, iova_sg)
 	EXPECT_TRUE(faults(self->fd, KERNEL_PASID, from + SIZE - 64));
 	EXPECT_EQ(0, disable(self->fd, &self->info, IOVA));
 	EXPECT_TRUE(faults(self->fd, KERNEL_PASID, to));
+}
+
+TEST_F(dma_pasid, iova_sg)
+{
+	with_and_without_ats(_metadata, self, iova_sg);
 }
 
 /*
@@ -200,11 +246,7 @@ TEST_F_TIMEOUT(dma_pasid, default_domain, 120)
 	ASSERT_EQ(0, rebind(&self->info, NULL));
 	EXPECT_EQ(0, sysfs_write(&self->info, "iommu_group/type", "identity"));
 	ASSERT_EQ(0, rebind(&self->info, "pasid_testdev"));
-	self->fd = ptd_open(&self->info);
-	ASSERT_LE(0, self->fd);
-	ASSERT_EQ(0, kbuf_alloc(self->fd, DMA_PASID_TEST_PAGES, SIZE, &self->src));
-	ASSERT_EQ(0, kbuf_alloc(self->fd, DMA_PASID_TEST_PAGES, SIZE, &self->dst));
-	ASSERT_EQ(0, kbuf_write_pattern(self->fd, &self->src, 1));
+	ASSERT_EQ(0, open_device(self));
 	ASSERT_EQ(0, dma_map(self->fd, &self->info, &self->src, 0, SIZE, false, &from));
 	EXPECT_EQ(self->src.phys, from);
 	ASSERT_EQ(0, dma_map(self->fd, &self->info, &self->dst, 0, SIZE, false, &to));
