@@ -3,7 +3,7 @@
  * DMA ownership, through the test module's two drivers: a test device alone in
  * its group, and two that share one.
  *
- * profiles: first-stage second-stage ats
+ * profiles: first-stage ats
  */
 #include "dma_owner_util.h"
 #include "../kselftest_harness.h"

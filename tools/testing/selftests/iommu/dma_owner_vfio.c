@@ -4,7 +4,7 @@
  * claim of DMA ownership to data in its memory, and drivers of the kernel that
  * are kept apart from it.
  *
- * profiles: first-stage second-stage ats
+ * profiles: first-stage ats
  */
 #include <signal.h>
 #include <sys/wait.h>
