@@ -91,4 +91,20 @@ static inline long vm_pages(const char *name)
 	return value;
 }
 
+/* Attached, the device reaches what is mapped and nothing else */
+static inline bool does_dma(struct user *user, uint32_t hwpt)
+{
+	bool good;
+
+	memset(user->memory, 0, SIZE);
+	if (user_attach(user, hwpt) || user_start(user))
+		return false;
+	good = ptd_fill(user, IOVA) == PTD_ST_OK &&
+	       memory_is(user, 0, SIZE, PATTERN) &&
+	       ptd_fill(user, IOVA + SIZE) == PTD_ST_WRITE_FAULT;
+	munmap(user->bar, user->bar_size);
+	user->bar = NULL;
+	return !user_detach(user) && good;
+}
+
 #endif /* _USER_DOMAIN_UTIL_H */
