@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 //! Compiles what uses the kernel code that the series changes, with every warning on: drivers for
-//! hardware that no guest has. One case for each place, nothing is linked or booted.
+//! hardware that no guest has, and the series itself with its options at their defaults. One case
+//! for each place, nothing is linked or booted.
 
 use super::{check, has_extension, suite_log};
 use crate::cache;
@@ -19,19 +20,26 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use walkdir::WalkDir;
 
-/// An architecture, its Kconfig fragments, and what is compiled for it: a folder, or one file if
-/// the name ends in `.o`.
-struct Arch {
+/// A configuration: its architecture, its Kconfig fragments, and what is compiled of it: a folder,
+/// or one file if the name ends in `.o`.
+struct Config {
     name: &'static str,
+    arch: &'static str,
     fragments: &'static [&'static str],
+    /// Whether that has Rust in it, which takes a minute or two the first time.
+    rust: bool,
     places: &'static [&'static str],
 }
 
-const ARCHES: [Arch; 2] = [
-    Arch {
+const CONFIGS: [Config; 3] = [
+    Config {
         name: "x86_64",
+        arch: "x86_64",
         fragments: &["base", "x86_64", "ext", "w1-x86_64"],
+        rust: false,
         places: &[
+            "arch/x86/mm/pat/set_memory.o",
+            "arch/x86/mm/tlb.o",
             "drivers/base/platform.o",
             "drivers/bus/fsl-mc",
             "drivers/cdx",
@@ -46,9 +54,11 @@ const ARCHES: [Arch; 2] = [
             "drivers/vfio",
         ],
     },
-    Arch {
+    Config {
         name: "arm64",
+        arch: "arm64",
         fragments: &["base", "ext", "w1-arm64"],
+        rust: false,
         places: &[
             "drivers/amba",
             "drivers/iommu/arm/arm-smmu-v3",
@@ -58,9 +68,16 @@ const ARCHES: [Arch; 2] = [
             "drivers/iommu/iommu.o",
         ],
     },
+    Config {
+        name: "defaults",
+        arch: "x86_64",
+        fragments: &["base", "w1-defaults"],
+        rust: true,
+        places: &["drivers/iommu", "drivers/iommu/ext"],
+    },
 ];
 
-/// What was compiled for one architecture.
+/// What was compiled of one configuration.
 struct Outcome {
     build: PathBuf,
     success: bool,
@@ -71,14 +88,14 @@ struct Outcome {
 pub fn run(lab: &mut Lab, ledger: &mut Ledger) -> Result<()> {
     let root = root::prepare(lab.ctx)?;
     let tree = tree::patched(lab.ctx, &root)?;
-    for arch in &ARCHES {
-        let log = suite_log(lab, &format!("compile-{}.log", arch.name))?;
-        let outcome = compile(lab.ctx, &root, &tree, arch, &log)?;
+    for config in &CONFIGS {
+        let log = suite_log(lab, &format!("compile-{}.log", config.name))?;
+        let outcome = compile(lab.ctx, &root, &tree, config, &log)?;
         let faults = faults(&outcome.text);
-        for place in arch.places {
+        for place in config.places {
             let source = Source {
                 suite: "compile",
-                profile: arch.name,
+                profile: config.name,
                 program: place.trim_end_matches(".o"),
                 log: &log,
             };
@@ -109,29 +126,32 @@ fn judge(outcome: &Outcome, faults: &[Fault], place: &str) -> Result<(), String>
     Ok(())
 }
 
-fn compile(ctx: &Ctx, root: &Root, tree: &Tree, arch: &Arch, log: &Path) -> Result<Outcome> {
-    let name = format!("{}-w1-{}{}", tree.source.key, arch.name, ctx.suffix);
+fn compile(ctx: &Ctx, root: &Root, tree: &Tree, config: &Config, log: &Path) -> Result<Outcome> {
+    let name = format!("{}-w1-{}{}", tree.source.key, config.name, ctx.suffix);
     let build = ctx.cache.join("build").join(name);
     fs::create_dir_all(&build)?;
     let sandbox = kernel::sandbox(ctx, root, &tree.dir, &build);
     let make = || {
         let mut make = kernel::make(&sandbox);
-        make.arg(format!("ARCH={}", arch.name));
+        make.arg(format!("ARCH={}", config.arch));
         make
     };
     let configs = ctx.repo.join("scripts/configs");
-    let fragments = arch.fragments.iter();
+    let fragments = config.fragments.iter();
     let fragments: Vec<PathBuf> = fragments
         .map(|name| configs.join(name).with_extension("config"))
         .collect();
     let key = cache::hash([&tree.kconfig, &root.key]);
-    let step = format!("compile {} {}{}", tree.source.series, arch.name, ctx.suffix);
+    let step = format!(
+        "compile {} {}{}",
+        tree.source.series, config.name, ctx.suffix
+    );
     let hint = "the fragments scripts/configs/w1-*.config may ask for what this kernel lacks";
     ctx.step(&step, hint, |step| {
         kconfig::configure(step, &build, &fragments, &key, make)?;
         step.note("compiling");
         // A warning is seen when its file is compiled; ccache makes that cheap.
-        for object in arch
+        for object in config
             .places
             .iter()
             .flat_map(|place| objects(&build.join(place)))
@@ -144,9 +164,9 @@ fn compile(ctx: &Ctx, root: &Root, tree: &Tree, arch: &Arch, log: &Path) -> Resu
             .arg(format!("-j{}", ctx.jobs))
             // One file's words stay together.
             .args(["--keep-going", "--output-sync=target", "W=1"])
-            // C sees the series on, but nothing of Rust is built: no file here needs it.
-            .arg("CONFIG_RUST=")
-            .args(arch.places.iter().map(|place| target(place)))
+            // C sees the series on, but nothing of Rust is built where no file needs it.
+            .args((!config.rust).then_some("CONFIG_RUST="))
+            .args(targets(config.places))
             .stdin(Stdio::null())
             .stdout(file.try_clone()?)
             .stderr(file);
@@ -158,6 +178,15 @@ fn compile(ctx: &Ctx, root: &Root, tree: &Tree, arch: &Arch, log: &Path) -> Resu
             text,
         })
     })
+}
+
+/// What make is to build: places that are in no other one.
+fn targets<'a>(places: &'a [&str]) -> impl Iterator<Item = String> + 'a {
+    let outermost = |place: &&&str| {
+        let mut others = places.iter().filter(|other| other != place);
+        !others.any(|other| is_in(place, other))
+    };
+    places.iter().filter(outermost).map(|place| target(place))
 }
 
 /// What make calls a place.
@@ -190,6 +219,7 @@ fn faults(text: &str) -> Vec<Fault> {
         r"^In file included from (?<includer>[^:]+):",
         r"^(?<file>[^:\s]+):\d+:(\d+:)? (fatal )?(warning|error): ",
         r"^Warning: (?<file>[^:\s]+):\d+ ",
+        r"^ +--> (?<file>[^:\s]+\.rs):\d+:\d+$",
         r"\*\*\* \[[^\]]*?(?<file>[\w./-]+\.o)\] Error",
     ];
     let patterns: Vec<Regex> = patterns.iter().filter_map(|p| Regex::new(p).ok()).collect();
@@ -237,6 +267,7 @@ mod tests {
                     In file included from /src/include/linux/z.h:3:\n\
                     /src/include/linux/iommu.h:4:5: error: unknown type\n\
                     Warning: /src/drivers/c.c:7 function parameter 'd' not described in 'e'\n\
+                    warning: unused variable: `f`\n  --> /src/drivers/d.rs:1:2\n\
                     make[4]: *** [/src/scripts/Makefile.build:289: drivers/b/y.o] Error 1\n\
                     make[3]: *** [/src/scripts/Makefile.build:548: drivers/b] Error 2\n";
         let files: Vec<String> = faults(text).into_iter().map(|fault| fault.file).collect();
@@ -246,6 +277,7 @@ mod tests {
                 "drivers/a/x.c",
                 "drivers/b/y.c",
                 "drivers/c.c",
+                "drivers/d.rs",
                 "drivers/b/y.o"
             ]
         );
@@ -260,6 +292,8 @@ mod tests {
         assert!(!is_in("drivers/a/xy.c", "drivers/a/x.o"));
         assert_eq!(target("drivers/a"), "drivers/a/");
         assert_eq!(target("drivers/a.o"), "drivers/a.o");
+        let targets: Vec<String> = targets(&["drivers/a", "drivers/a/b", "drivers/c.o"]).collect();
+        assert_eq!(targets, ["drivers/a/", "drivers/c.o"]);
     }
 
     #[test]
