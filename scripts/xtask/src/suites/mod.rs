@@ -12,6 +12,7 @@ mod vtd;
 use crate::console;
 use crate::ctx::Ctx;
 use crate::guest::Record as GuestRecord;
+use crate::kernel::Flavour;
 use crate::ktap::{self, Outcome};
 use crate::lab::Lab;
 use crate::results::{self, Extent, Ledger, Record, Skips, Source, Totals};
@@ -41,6 +42,8 @@ pub struct Selection {
     pub profiles: Option<Vec<String>>,
     /// `suite/part`: packages of host, kinds of checks of lint, kernels of kunit.
     pub parts: Option<Vec<String>>,
+    /// The kernel of the suite vtd, if not the debug kernel.
+    pub kernel: Option<Flavour>,
     /// Patterns of failures. Where those that could come have come, the rest is left out.
     pub until: Vec<String>,
 }

@@ -86,7 +86,7 @@ pub fn run(lab: &mut Lab, ledger: &mut Ledger, selection: &Selection) -> Result<
             ""
         };
         guests.push(Guest {
-            flavour: Flavour::Debug,
+            flavour: selection.kernel.unwrap_or(Flavour::Debug),
             profile: profile.to_string(),
             name: SUITE.into(),
             programs,
