@@ -6,10 +6,10 @@
 
 use crate::console;
 use crate::ctx::Ctx;
-use crate::guest::Port;
+use crate::guest::{Port, Record};
 use crate::kernel::Flavour;
 use crate::lab::{Guest, Lab};
-use anyhow::{bail, Result};
+use anyhow::{Error, Result};
 use std::collections::BTreeMap;
 
 const PROFILE: &str = "first-stage";
@@ -155,60 +155,74 @@ pub fn table(columns: &[&str], rows: &[Vec<String>]) -> String {
     text
 }
 
+/// The guest that has the story to tell.
+fn guest() -> Guest {
+    Guest {
+        flavour: Flavour::Lean,
+        profile: PROFILE.into(),
+        name: "run".into(),
+        programs: vec!["ext_story".into()],
+        append: "ext.leaks=0".into(),
+    }
+}
+
+/// The story that a guest told, or why it is none.
+fn judge(guest: &Record, release: &str) -> (String, Result<(), String>) {
+    let (text, wrong) = Story::read(guest.tests.iter().map(String::as_str)).tell();
+    let console = guest.console_log.display();
+    let version = format!("Linux version {release} ");
+    let verdict = if let Some(hung) = &guest.hung {
+        Err(format!(
+            "The story has no end: {hung}. Its console is {console}."
+        ))
+    } else if let Some(problem) = guest.problems.first() {
+        Err(format!(
+            "The kernel complained: \"{}\" ({console}, line {}).",
+            problem.text, problem.line
+        ))
+    } else if !guest.console.iter().any(|line| line.contains(&version)) {
+        Err(format!(
+            "The console does not show \"{version}\"; it is {console}."
+        ))
+    } else if !wrong.is_empty() {
+        Err(format!(
+            "Not everything is as it should be: {}. What the guest said is in {}.",
+            wrong.join(", "),
+            guest.tests_log.display()
+        ))
+    } else {
+        Ok(())
+    };
+    (text, verdict)
+}
+
+/// Boots the guest for a test: what it left behind, and whether it told the story.
+pub fn test(lab: &mut Lab) -> Result<(Record, Result<(), String>)> {
+    let release = lab.system(Flavour::Lean)?.kernel.release;
+    let guest = lab.run(&guest(), |_, _| {})?;
+    let verdict = judge(&guest, &release).1;
+    Ok((guest, verdict))
+}
+
 pub fn run(ctx: &Ctx) -> Result<()> {
     let mut lab = Lab::new(ctx)?;
     let release = lab.system(Flavour::Lean)?.kernel.release;
     ctx.say(format!(
         "\nLinux {release} boots on an emulated PC with VT-d:\n"
     ));
-    let guest = Guest {
-        flavour: Flavour::Lean,
-        profile: PROFILE.into(),
-        name: "run".into(),
-        programs: vec!["ext_story".into()],
-        append: "ext.leaks=0".into(),
-    };
-    let guest = lab.run(&guest, |port, line| {
+    let guest = lab.run(&guest(), |port, line| {
         if port == Port::Console && EXCERPTS.iter().any(|excerpt| line.contains(excerpt)) {
             ctx.say(format!("  | {}", console::untimed(line)));
         }
     })?;
-    let (text, wrong) = Story::read(guest.tests.iter().map(String::as_str)).tell();
+    let (text, verdict) = judge(&guest, &release);
     ctx.say(text);
     ctx.say(format!(
         "The guest ran for {:.1} s. Its console: {}",
         guest.time.as_secs_f32(),
         guest.console_log.display()
     ));
-    if let Some(hung) = guest.hung {
-        bail!(
-            "The story has no end: {hung}. Its console is {}.",
-            guest.console_log.display()
-        );
-    }
-    if let Some(problem) = guest.problems.first() {
-        bail!(
-            "The kernel complained: \"{}\" ({}, line {}).",
-            problem.text,
-            guest.console_log.display(),
-            problem.line
-        );
-    }
-    let version = format!("Linux version {release} ");
-    if !guest.console.iter().any(|line| line.contains(&version)) {
-        bail!(
-            "The console does not show \"{version}\"; it is {}.",
-            guest.console_log.display()
-        );
-    }
-    if !wrong.is_empty() {
-        bail!(
-            "Not everything is as it should be: {}. What the guest said is in {}.",
-            wrong.join(", "),
-            guest.tests_log.display()
-        );
-    }
-    Ok(())
+    verdict.map_err(Error::msg)
 }
 
 /// `make shell`: a guest on this terminal with everything in it.

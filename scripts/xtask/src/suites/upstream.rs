@@ -3,7 +3,8 @@
 //! the series off, and the patched one: the last two must pass what the first one passes. The lists
 //! of that are checked in, so that a test cannot vanish from all three. With the series off,
 //! moreover, all objects are the kernel's as released; with it on, the C that it replaces is in
-//! none, and a tracepoint says that the domains they ask for came from ours.
+//! none, and a tracepoint says that the domains they ask for came from ours. The kernel with the
+//! series on also has to tell what `make run` shows.
 
 use super::{account, check};
 use crate::ctx::Ctx;
@@ -13,6 +14,7 @@ use crate::lab::{Guest, Lab};
 use crate::objects;
 use crate::results::{Ledger, Source};
 use crate::selftests::UPSTREAM;
+use crate::story;
 use anyhow::{Context, Result};
 use std::collections::BTreeSet;
 use std::fs;
@@ -59,6 +61,7 @@ const REPLACED: [(&str, &[&str]); 3] = [
 pub fn run(lab: &mut Lab, ledger: &mut Ledger) -> Result<()> {
     same_objects(lab, ledger)?;
     replaced_objects(lab, ledger)?;
+    story(lab, ledger)?;
     let programs: Vec<String> = UPSTREAM
         .iter()
         .flat_map(|upstream| upstream.programs)
@@ -185,6 +188,19 @@ fn replaced_objects(lab: &mut Lab, ledger: &mut Ledger) -> Result<()> {
         Err(faults.join("\n"))
     };
     check(ledger, source, "replaced", result);
+    Ok(())
+}
+
+/// What `make run` shows is there and true.
+fn story(lab: &mut Lab, ledger: &mut Ledger) -> Result<()> {
+    let (guest, told) = story::test(lab)?;
+    let source = Source {
+        suite: "upstream",
+        profile: OURS.name(),
+        program: "ext_story",
+        log: &guest.tests_log,
+    };
+    check(ledger, source, "told", told);
     Ok(())
 }
 
