@@ -68,6 +68,21 @@ impl Script {
             options,
         })
     }
+
+    /// Fails if it changed another number of places than it must.
+    fn expect(&self, found: usize, series: &str) -> Result<()> {
+        let wanted = self.hunks.of(series).with_context(|| self.name.clone())?;
+        if found != wanted {
+            bail!(
+                "{}: changes {found} places of {} in {series}, and must change {wanted}. The source is not the \
+                 one this semantic patch was written for: look at the code there, then adjust the patch or its \
+                 `hunks` line.",
+                self.path.display(),
+                self.files.join(", ")
+            );
+        }
+        Ok(())
+    }
 }
 
 /// The scripts of the repository, in the order of their names.
@@ -107,21 +122,14 @@ pub fn apply(
     for script in scripts(&ctx.repo)?.iter().filter(|s| wanted(&s.name)) {
         step.note(&script.name);
         let found = apply_one(ctx, root, step, files, script)?;
-        let wanted = script
-            .hunks
-            .of(series)
-            .with_context(|| script.name.clone())?;
-        if found != wanted {
-            bail!(
-                "{}: changes {found} places of {} in {series}, and must change {wanted}. The source is not the \
-                 one this semantic patch was written for: look at the code there, then adjust the patch or its \
-                 `hunks` line.",
-                script.path.display(),
-                script.files.join(", ")
-            );
-        }
+        script.expect(found, series)?;
     }
     Ok(())
+}
+
+/// The hunks of `diff -U0`, whose every other line begins with another character.
+fn count_hunks(diff: &str) -> usize {
+    diff.lines().filter(|line| line.starts_with("@@ ")).count()
 }
 
 fn apply_one(
@@ -174,8 +182,7 @@ fn apply_one(
         // diff says by its status that there are differences, which is no failure.
         let mut diff = sandbox.cwd("/work").command("bash");
         let diff = step.output(diff.args(["-c", "diff -rU0 old new; [ $? -le 1 ]"]))?;
-        let hunks = diff.lines().filter(|line| line.starts_with("@@ ")).count();
-        fs::write(tmp.join("hunks"), hunks.to_string())?;
+        fs::write(tmp.join("hunks"), count_hunks(&diff).to_string())?;
         cache::remove(&tmp.join("old"))?;
         cache::publish(&tmp, &known)?;
     }
@@ -276,6 +283,23 @@ mod tests {
             let known = format!("{spatch}\n");
             assert_eq!(tidy(&known, &known), known);
         }
+    }
+
+    #[test]
+    fn every_place_counts() {
+        let diff = "diff -rU0 old/a.c new/a.c\n--- old/a.c\n+++ new/a.c\n@@ -1 +1 @@ f(void)\n\
+                    -@@ x\n+@@ y\n@@ -9,2 +8,0 @@\n-a\n-b\ndiff -rU0 old/b.h new/b.h\n\
+                    --- old/b.h\n+++ new/b.h\n@@ -0,0 +1 @@\n+c\n";
+        assert_eq!((count_hunks(diff), count_hunks("")), (3, 0));
+
+        let text = "// files: a.c b.h\n// hunks: 7.3=3\n";
+        let script = Script::parse(Path::new("x/y.cocci"), text.to_owned()).unwrap();
+        script.expect(3, "7.3").unwrap();
+        for found in [0, 2, 4] {
+            let error = script.expect(found, "7.3").unwrap_err().to_string();
+            assert!(error.contains("x/y.cocci") && error.contains(&found.to_string()));
+        }
+        assert!(script.expect(3, "7.2").is_err());
     }
 
     #[test]
