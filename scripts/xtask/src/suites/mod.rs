@@ -105,8 +105,19 @@ impl Selection {
 
     /// Whether there is a failure for each pattern that results of a profile could match.
     fn is_settled(&self, suite: &str, profile: &str, records: &[Record]) -> bool {
+        let of_it =
+            |suites: &str, profiles: &str| suites == suite && results::matches(profiles, profile);
+        self.all_failed(of_it, records)
+    }
+
+    /// The same of all profiles of a suite.
+    fn is_suite_settled(&self, suite: &str, records: &[Record]) -> bool {
+        self.all_failed(|suites, _| suites == suite, records)
+    }
+
+    fn all_failed(&self, about: impl Fn(&str, &str) -> bool, records: &[Record]) -> bool {
         let about = |pattern: &&String| match pattern.split('/').collect::<Vec<_>>()[..] {
-            [suites, profiles, _] => suites == suite && results::matches(profiles, profile),
+            [suite, profile, _] => about(suite, profile),
             _ => false,
         };
         let mut about = self.until.iter().filter(about).peekable();
@@ -141,7 +152,7 @@ pub fn run(lab: &mut Lab, selection: &Selection) -> Result<Vec<Record>> {
             "compile" => compile::run(lab, &mut ledger)?,
             "kunit" => kunit::run(lab, &mut ledger, selection)?,
             "vtd" => vtd::run(lab, &mut ledger, selection)?,
-            "upstream" => upstream::run(lab, &mut ledger)?,
+            "upstream" => upstream::run(lab, &mut ledger, selection)?,
             other => bail!("there is no suite {other}"),
         }
         let logs = lab.logs();

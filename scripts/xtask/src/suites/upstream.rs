@@ -6,7 +6,7 @@
 //! none, and a tracepoint says that the domains they ask for came from ours. The kernel with the
 //! series on also has to tell what `make run` shows.
 
-use super::{account, check};
+use super::{account, check, Selection};
 use crate::ctx::Ctx;
 use crate::kernel::Flavour;
 use crate::ktap::{Case, Outcome, Report};
@@ -58,10 +58,13 @@ const REPLACED: [(&str, &[&str]); 3] = [
     ),
 ];
 
-pub fn run(lab: &mut Lab, ledger: &mut Ledger) -> Result<()> {
-    same_objects(lab, ledger)?;
-    replaced_objects(lab, ledger)?;
-    story(lab, ledger)?;
+pub fn run(lab: &mut Lab, ledger: &mut Ledger, selection: &Selection) -> Result<()> {
+    for part in [same_objects, replaced_objects, story] {
+        part(lab, ledger)?;
+        if selection.is_suite_settled("upstream", ledger.records()) {
+            return Ok(());
+        }
+    }
     let programs: Vec<String> = UPSTREAM
         .iter()
         .flat_map(|upstream| upstream.programs)
