@@ -46,8 +46,8 @@ impl Flavour {
         match self {
             Flavour::Lean => &["base", "x86_64", "ext"],
             Flavour::Debug => &["base", "x86_64", "ext", "debug"],
-            Flavour::Off => &["base", "x86_64", "compared", "off"],
-            Flavour::Pristine => &["base", "x86_64", "compared", "pristine"],
+            Flavour::Off => &["base", "x86_64", "off"],
+            Flavour::Pristine => &["base", "x86_64", "pristine"],
             Flavour::Um => &["um"],
             Flavour::UmSmp => &["um", "um-smp"],
         }
