@@ -85,10 +85,10 @@ struct ioasid_allocator_ops {
  * @private: its data, for ioasid_find()
  *
  * Context: May sleep.
- * Return: The lowest free ID in [@min, @max], or which a custom allocator
- * chose, with one reference; or %INVALID_IOASID if @min is above @max, if nothing is free in between, if the
- * quota of @set is used up, or without memory. 0 and %IOASID_DMA_KERNEL are
- * never free.
+ * Return: The lowest free ID in [@min, @max], or the one that a custom
+ * allocator chose, with one reference. %INVALID_IOASID if @min is above @max,
+ * if nothing is free in between, if the quota of @set is used up, or without
+ * memory. 0 and %IOASID_DMA_KERNEL are never free.
  */
 ioasid_t ioasid_alloc(struct ioasid_set *set, ioasid_t min, ioasid_t max,
 		      void *private);

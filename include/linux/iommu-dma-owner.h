@@ -64,7 +64,8 @@ int iommu_device_set_dma_owner(struct device *dev, enum iommu_dma_owner owner,
  * If the device's last claim for the DMA API goes, and DMA with PASID was not
  * disabled, that is done first.
  *
- * Context: may sleep; takes the mutex of DMA with PASID, then the group's.
+ * Context: may sleep; takes the group's mutex and, if DMA with PASID was not
+ * disabled, before it the one of that.
  */
 void iommu_device_release_dma_owner(struct device *dev,
 				    enum iommu_dma_owner owner);

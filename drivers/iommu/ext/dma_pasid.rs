@@ -15,8 +15,8 @@
 //! or detached, which takes group->mutex in iommu.c. The state is written with both held,
 //! so that group->mutex alone is enough to see whether there are kernel PASIDs. A mode is
 //! counted before it is attached, in the section of group->mutex that decides about it, and
-//! until it was detached. As long as it is, no device with PASIDs joins the group, so that
-//! trust and limits hold, nor does the claim go that the decision rests on: see `release()`
+//! until it was detached. As long as it is, no device joins the group that has PASIDs or is
+//! trusted less, so that trust and limits hold, nor does the claim go that the decision rests on: see `release()`
 //! in [`dma_owner`](crate::dma_owner).
 //!
 //! As long as the PASID-DMA mutex is held, a device that has a part in a mode stays in its
@@ -269,15 +269,15 @@ impl Group<'_> {
         Ok(plan)
     }
 
-    /// The devices that can use the group's PASIDs.
+    /// The devices that can use PASIDs.
     fn users(&self) -> impl Iterator<Item = &Member> {
         self.members()
             .filter(|member| member.max_pasids().is_some())
     }
 
-    /// All of them can use the same PASIDs, so each must be trusted.
+    /// The IOMMU cannot tell the devices of a group apart, so each must be trusted.
     fn is_trusted(&self) -> bool {
-        self.users().all(Member::is_trusted)
+        self.members().all(Member::is_trusted)
     }
 
     /// What the devices are trusted with where kernel virtual addresses are concerned.
@@ -558,7 +558,7 @@ pub unsafe extern "C" fn iommu_dma_pasid_remove_device(dev: *mut bindings::devic
 }
 
 /// Whether a device may join a group: it must not find PASIDs attached that its driver did
-/// not enable.
+/// not enable, nor be less trusted than those whose PASIDs were.
 ///
 /// # Safety
 ///
@@ -570,12 +570,20 @@ pub unsafe extern "C" fn iommu_dma_pasid_may_join(
 ) -> c_int {
     // SAFETY: By the safety requirements.
     let (group, max_pasids) = unsafe { (Group::held(group), (*(*dev).iommu).max_pasids) };
+    let lowers_trust = || {
+        let mut others = group.members().filter(|member| !ptr::eq(member.dev(), dev));
 
-    errno(if max_pasids != 0 && group.modes().is_live() {
-        Err(EBUSY)
-    } else {
-        Ok(())
-    })
+        // SAFETY: By the safety requirements.
+        !unsafe { bindings::iommu_dma_pasid_trusts(dev) } && others.all(Member::is_trusted)
+    };
+
+    errno(
+        if group.modes().is_live() && (max_pasids != 0 || lowers_trust()) {
+            Err(EBUSY)
+        } else {
+            Ok(())
+        },
+    )
 }
 
 /// What was enabled.

@@ -50,18 +50,18 @@ mod user_domain_kunit;
 /// What `pr_*!` puts before a message.
 const __LOG_PREFIX: &[u8] = b"iommu_ext\0";
 
-/// Reports a mistake of the caller, once for each place; as C's, a warning that a KUnit test
-/// suppresses does not count as that once.
+/// Reports a mistake of the caller, once for each place. As with C's, a warning that a KUnit test
+/// suppresses does not count as that once; its text does.
 macro_rules! warn_once {
     () => {{
-        #[cfg(not(CONFIG_UML))]
+        #[cfg(all(CONFIG_GENERIC_BUG, not(CONFIG_UML), not(CONFIG_LOONGARCH)))]
         kernel::warn_flags!(
             file!(),
             kernel::bug::bugflag_taint(kernel::bindings::TAINT_WARN)
                 | kernel::bindings::BUGFLAG_ONCE
         );
-        // Without a table of them there, there is no place for the flag.
-        #[cfg(CONFIG_UML)]
+        // Where Rust has no part in the table of warnings, there is no place for the flag.
+        #[cfg(not(all(CONFIG_GENERIC_BUG, not(CONFIG_UML), not(CONFIG_LOONGARCH))))]
         kernel::do_once_lite! {
             kernel::warn_on!(true);
         }

@@ -155,7 +155,8 @@ impl<T: ForeignOwnable + Send + Sync + 'static> Set<T> {
 /// [`Self::replace`] and dropping may sleep, and wait for all who hold the RCU lock: neither may
 /// happen in an interrupt, NMIs included, nor with interrupts or preemption off, under a spinlock,
 /// or under an [`rcu::Guard`]: what was looked up with it may be freed then, and still be used, as
-/// sleeping ends what the guard is for. Whoever has to let go of an ID there can send it to a workqueue.
+/// sleeping ends what the guard is for. Whoever has to let go of an ID there can send it to a
+/// workqueue.
 ///
 /// # Invariants
 ///

@@ -3,7 +3,7 @@
  * Domains that are the kernel's page table, for VT-d.
  *
  * Lock order: those of whoever changes the kernel's page table, shared_lock, a
- * domain's lock or cache_lock, those of the invalidation queue. Interrupts are off
+ * domain's lock or its cache_lock, those of the invalidation queue. Interrupts are off
  * from shared_lock on, and nobody sleeps.
  */
 #include <linux/init.h>
@@ -134,8 +134,11 @@ struct iommu_domain *iommu_vtd_kva_domain_alloc(struct device *dev)
 	return &dmar->domain;
 }
 
-/* Nobody is left to walk the table, nor to say that a cache is empty */
-static bool all_unplugged(struct shared_table *table)
+/*
+ * If all devices are unplugged, only the IOMMU's caches have to forget the table:
+ * a device that is gone would be waited for until that times out, every time.
+ */
+static bool flush_unplugged(struct shared_table *table)
 {
 	struct dev_pasid_info *user;
 
@@ -144,6 +147,11 @@ static bool all_unplugged(struct shared_table *table)
 		if (!dev_is_pci(user->dev) ||
 		    !pci_dev_is_disconnected(to_pci_dev(user->dev)))
 			return false;
+	list_for_each_entry(user, &table->dmar.dev_pasids, link_domain) {
+		struct device_domain_info *info = dev_iommu_priv_get(user->dev);
+
+		qi_flush_piotlb_all(info->iommu, FLPT_DEFAULT_DID, user->pasid);
+	}
 	return true;
 }
 
@@ -161,7 +169,7 @@ void iommu_kva_invalidate(unsigned long start, unsigned long end)
 		return;
 	guard(spinlock_irqsave)(&shared_lock);
 	list_for_each_entry(table, &shared_tables, node) {
-		if (all_unplugged(table))
+		if (flush_unplugged(table))
 			continue;
 		if (end == TLB_FLUSH_ALL || start >= end)
 			cache_tag_flush_all(&table->dmar);

@@ -774,7 +774,7 @@ static void work_end(struct work *work)
 }
 
 /*
- * Enables a mode and starts slow requests, a page in 200 ms; each has begun when it
+ * Enables a mode and starts slow requests, a page in 500 ms; each has begun when it
  * returns. A quick one before puts all translations into whatever caches there are.
  */
 static int work_start(struct _test_data_dma_pasid *self, struct work *work, unsigned int kind)
@@ -797,7 +797,7 @@ static int work_start(struct _test_data_dma_pasid *self, struct work *work, unsi
 	for (q = 0; q < PTD_NR_QUEUES; q++) {
 		work->reqs[q] = fill_request(work->pasid, work->dst + q * SIZE, SIZE);
 		work->reqs[q].queue = q;
-		work->reqs[q].delay_us = 200000;
+		work->reqs[q].delay_us = 500000;
 	}
 	ret = ret ?: ptd_submit(self->fd, work->reqs, PTD_NR_QUEUES);
 	while (!ret) {
@@ -896,7 +896,7 @@ TEST_F_TIMEOUT(dma_pasid, work_in_flight, 120)
 /* The status of all requests when they have ended, of a device without driver */
 static int status_without_driver(const struct ptd_test_info *info, struct work *work)
 {
-	long long end = now_ms() + 10000;
+	long long end = now_ms() + 30000;
 	char path[128];
 	uint32_t *bar;
 	int fd, q = 0;

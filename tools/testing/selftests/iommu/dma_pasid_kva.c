@@ -326,6 +326,9 @@ TEST_F(kva, permission)
 	ASSERT_EQ(0, unmap(self, buf.addr + PAGE, PAGE));
 	ASSERT_EQ(0, unmap(self, buf.addr, 4 * PAGE));
 
+	ASSERT_EQ(0, map(self, buf.addr, PAGE, PROT_R | PROT_CACHE));
+	ASSERT_EQ(0, unmap(self, buf.addr, PAGE));
+
 	/* Less than there is, is fine; and it comes back with the last */
 	ASSERT_EQ(0, map(self, buf.addr, PAGE, PROT_RW));
 	ASSERT_EQ(0, map(self, buf.addr, PAGE, PROT_R));
@@ -405,6 +408,7 @@ TEST_F(kva, bad_arguments)
 	EXPECT_EQ(-EINVAL, map(self, -(uint64_t)PAGE, PAGE, PROT_R));
 	EXPECT_EQ(-EINVAL, map(self, buf.addr, PAGE, 0));
 	EXPECT_EQ(-EINVAL, map(self, buf.addr, PAGE, PROT_R | 1 << 10));
+	EXPECT_EQ(-EINVAL, map(self, buf.addr, PAGE, PROT_CACHE));
 	/* Of the user, and what is no address at all */
 	EXPECT_EQ(-EINVAL, map(self, (uintptr_t)&buf, 8, PROT_R));
 	EXPECT_EQ(-EINVAL, map(self, PAGE, PAGE, PROT_R));

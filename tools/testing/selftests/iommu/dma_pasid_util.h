@@ -29,6 +29,7 @@ enum {
 #define PROT_R	1u
 #define PROT_W	2u
 #define PROT_RW	(PROT_R | PROT_W)
+#define PROT_CACHE	4u
 
 #define FILL_PATTERN	0xf111f111f111f111ull
 
