@@ -16,8 +16,8 @@
 //! so that group->mutex alone is enough to see whether there are kernel PASIDs. A mode is
 //! counted before it is attached, in the section of group->mutex that decides about it, and
 //! until it was detached. As long as it is, no device joins the group that has PASIDs or is
-//! trusted less, so that trust and limits hold, nor does the claim go that the decision rests on: see `release()`
-//! in [`dma_owner`](crate::dma_owner).
+//! trusted less, so that trust and limits hold, nor does the claim go that the decision rests
+//! on: see `release()` in [`dma_owner`](crate::dma_owner).
 //!
 //! As long as the PASID-DMA mutex is held, a device that has a part in a mode stays in its
 //! group, and the mode's domain is there: parts are taken away before either goes.

@@ -19,7 +19,7 @@
 #define SRC_IOVA	0x10000000ull
 #define DST_IOVA	0x20000000ull
 #define NR_IDS		4
-#define RTADDR_SMT	(1 << 10)	/* the root table is one of scalable mode */
+#define RTADDR_SMT	0x400		/* the root table is one of scalable mode */
 
 static void state(const char *name, bool holds, const char *format, ...)
 {
