@@ -653,21 +653,19 @@ TEST_F(owner, removed_in_order)
 
 /* Tracepoints */
 
-#define TRACING	"/sys/kernel/tracing/"
-
 TEST_F(owner, tracepoints)
 {
 	char *text = calloc(1, 1 << 16);
 	char line[128];
 
 	ASSERT_NE(NULL, text);
-	ASSERT_EQ(0, empty_file(TRACING "trace"));
-	ASSERT_EQ(0, write_file(TRACING "events/iommu_ext/enable", "1"));
+	ASSERT_EQ(0, empty_file(TRACING "/trace"));
+	ASSERT_EQ(0, write_file(TRACING "/events/iommu_ext/enable", "1"));
 	EXPECT_EQ(0, claim(self->fd, &self->one, OWNER_USER, 1));
 	EXPECT_EQ(-EBUSY, claim(self->fd, &self->one, OWNER_DMA_API, 0));
 	EXPECT_EQ(0, release(self->fd, &self->one, OWNER_USER));
-	ASSERT_EQ(0, write_file(TRACING "events/iommu_ext/enable", "0"));
-	ASSERT_EQ(0, read_text(TRACING "trace", text, 1 << 16));
+	ASSERT_EQ(0, write_file(TRACING "/events/iommu_ext/enable", "0"));
+	ASSERT_EQ(0, read_text(TRACING "/trace", text, 1 << 16));
 
 	snprintf(line, sizeof(line), "iommu_dma_owner_claim: group=%d device=%s owner=%s count=1",
 		 self->one.group, self->one.name, "private-domain-user");

@@ -14,7 +14,7 @@
 #define SIZE	(16 * PAGE)
 #define MIB	(1024u * 1024)
 
-#define TRACE	"/sys/kernel/tracing/instances/dma_pasid_fast"
+#define TRACE	TRACING "/instances/dma_pasid_fast"
 #define EVENT	TRACE "/events/intel_iommu/cache_tag_flush_range/enable"
 
 FIXTURE(fast)

@@ -13,7 +13,6 @@
 #include <sys/syscall.h>
 
 #define MIB	(1024u * 1024)
-#define TRACING	"/sys/kernel/tracing"
 #define TRACE	TRACING "/instances/dma_pasid"
 
 FIXTURE(kva)

@@ -491,12 +491,10 @@ TEST_F(ioasid, custom_allocator_unregistered_busy)
 	}
 }
 
-#define TRACING	"/sys/kernel/tracing/"
-
 /* How many lines of the trace have this text in them */
 static int traced(const char *text)
 {
-	FILE *trace = fopen(TRACING "trace", "r");
+	FILE *trace = fopen(TRACING "/trace", "r");
 	char line[512];
 	int count = 0;
 
@@ -512,15 +510,15 @@ TEST_F(ioasid, tracepoints)
 {
 	uint32_t id = RANGE(22);
 
-	ASSERT_EQ(0, empty_file(TRACING "trace"));
-	ASSERT_EQ(0, write_file(TRACING "events/iommu_ext/enable", "1"));
+	ASSERT_EQ(0, empty_file(TRACING "/trace"));
+	ASSERT_EQ(0, write_file(TRACING "/events/iommu_ext/enable", "1"));
 	ASSERT_EQ(id, alloc_id(self->fd, 1, id, id, 0));
 	EXPECT_EQ(INVALID, alloc_id(self->fd, 2, id, id, 0));
 	EXPECT_EQ(0, get_id(self->fd, 1, id));
 	EXPECT_EQ(-EACCES, get_id(self->fd, 2, id));
 	EXPECT_EQ(0, put_id(self->fd, id));
 	EXPECT_EQ(1, put_id(self->fd, id));
-	ASSERT_EQ(0, write_file(TRACING "events/iommu_ext/enable", "0"));
+	ASSERT_EQ(0, write_file(TRACING "/events/iommu_ext/enable", "0"));
 
 	/* RANGE(22) is 87536 */
 	EXPECT_EQ(1, traced("ioasid_alloc: ioasid=87536 set=ext_test_set1 min=87536 max=87536"));

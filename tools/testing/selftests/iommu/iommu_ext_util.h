@@ -73,6 +73,8 @@ static inline int write_file(const char *path, const char *text)
 	return ret;
 }
 
+#define TRACING	"/sys/kernel/tracing"
+
 /* What a trace has so far is dropped by opening it, whatever is written to it then */
 static inline int empty_file(const char *path)
 {

@@ -134,25 +134,19 @@ TEST_F(user_domain, unknown_flag)
 TEST_F(user_domain, user_data)
 {
 	struct iommu_hwpt_vtd_s1 data = { .addr_width = 48 };
-	uint32_t hwpt, type;
+	uint32_t type;
 
 	self->request.data = &data;
 	for (type = IOMMU_HWPT_DATA_VTD_S1; type < 5; type++) {
-		self->request.type = type;
-		self->request.len = sizeof(data);
-		EXPECT_EQ(-EOPNOTSUPP, hwpt_alloc(&self->request, &hwpt));
+		EXPECT_EQ(-EOPNOTSUPP, hwpt_answer(&self->request, type, sizeof(data)));
 		EXPECT_EQ((int)type, trace_count("driver=vtd flags=0x0 nested=0 error=-95"));
-		self->request.len = 0;
-		EXPECT_EQ(-EINVAL, hwpt_alloc(&self->request, &hwpt));
+		EXPECT_EQ(-EINVAL, hwpt_answer(&self->request, type, 0));
 	}
-	self->request.type = IOMMU_HWPT_DATA_NONE;
-	self->request.len = sizeof(data);
-	EXPECT_EQ(-EINVAL, hwpt_alloc(&self->request, &hwpt));
-	self->request.type = ~0u;
-	EXPECT_EQ(-EOPNOTSUPP, hwpt_alloc(&self->request, &hwpt));
+	EXPECT_EQ(-EINVAL, hwpt_answer(&self->request, IOMMU_HWPT_DATA_NONE, sizeof(data)));
+	EXPECT_EQ(-EOPNOTSUPP, hwpt_answer(&self->request, ~0u, sizeof(data)));
 	self->request.data = NULL;
-	self->request.type = IOMMU_HWPT_DATA_VTD_S1;
-	EXPECT_EQ(-EOPNOTSUPP, hwpt_alloc(&self->request, &hwpt));
+	EXPECT_EQ(-EOPNOTSUPP,
+		  hwpt_answer(&self->request, IOMMU_HWPT_DATA_VTD_S1, sizeof(data)));
 }
 
 /* The hardware cannot nest, so it does not matter what else is wrong */
@@ -164,22 +158,17 @@ TEST_F(user_domain, nested)
 
 	ASSERT_EQ(0, hwpt_alloc(&self->request, &parent));
 	request.pt = parent;
-	request.type = IOMMU_HWPT_DATA_VTD_S1;
 	request.data = &data;
-	request.len = sizeof(data);
-	EXPECT_EQ(-EOPNOTSUPP, hwpt_alloc(&request, &hwpt));
+	EXPECT_EQ(-EOPNOTSUPP, hwpt_answer(&request, IOMMU_HWPT_DATA_VTD_S1, sizeof(data)));
 	EXPECT_EQ(1, trace_count("driver=vtd flags=0x0 nested=1 error=-95"));
 
 	data.flags = 1 << 3;
-	EXPECT_EQ(-EOPNOTSUPP, hwpt_alloc(&request, &hwpt));
-	request.len = 1;
-	EXPECT_EQ(-EOPNOTSUPP, hwpt_alloc(&request, &hwpt));
+	EXPECT_EQ(-EOPNOTSUPP, hwpt_answer(&request, IOMMU_HWPT_DATA_VTD_S1, sizeof(data)));
+	EXPECT_EQ(-EOPNOTSUPP, hwpt_answer(&request, IOMMU_HWPT_DATA_VTD_S1, 1));
 	request.data = NULL;
-	EXPECT_EQ(-EOPNOTSUPP, hwpt_alloc(&request, &hwpt));
-	request.type = IOMMU_HWPT_DATA_NONE;
-	EXPECT_EQ(-EINVAL, hwpt_alloc(&request, &hwpt));
-	request.len = 0;
-	EXPECT_EQ(-EOPNOTSUPP, hwpt_alloc(&request, &hwpt));
+	EXPECT_EQ(-EOPNOTSUPP, hwpt_answer(&request, IOMMU_HWPT_DATA_VTD_S1, 1));
+	EXPECT_EQ(-EINVAL, hwpt_answer(&request, IOMMU_HWPT_DATA_NONE, 1));
+	EXPECT_EQ(-EOPNOTSUPP, hwpt_answer(&request, IOMMU_HWPT_DATA_NONE, 0));
 	EXPECT_EQ(5, trace_count("driver=vtd flags=0x0 nested=1 error=-95"));
 	request.flags = IOMMU_HWPT_ALLOC_PASID;
 	EXPECT_EQ(-EOPNOTSUPP, hwpt_alloc(&request, &hwpt));

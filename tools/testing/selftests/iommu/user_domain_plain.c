@@ -113,19 +113,14 @@ TEST_F(plain, flags)
 TEST_F(plain, user_data)
 {
 	struct iommu_hwpt_vtd_s1 data = { .addr_width = 48 };
-	uint32_t hwpt, type;
+	uint32_t type;
 
 	self->request.data = &data;
 	for (type = IOMMU_HWPT_DATA_VTD_S1; type < 5; type++) {
-		self->request.type = type;
-		self->request.len = sizeof(data);
-		EXPECT_EQ(-EOPNOTSUPP, hwpt_alloc(&self->request, &hwpt));
-		self->request.len = 0;
-		EXPECT_EQ(-EINVAL, hwpt_alloc(&self->request, &hwpt));
+		EXPECT_EQ(-EOPNOTSUPP, hwpt_answer(&self->request, type, sizeof(data)));
+		EXPECT_EQ(-EINVAL, hwpt_answer(&self->request, type, 0));
 	}
-	self->request.type = IOMMU_HWPT_DATA_NONE;
-	self->request.len = sizeof(data);
-	EXPECT_EQ(-EINVAL, hwpt_alloc(&self->request, &hwpt));
+	EXPECT_EQ(-EINVAL, hwpt_answer(&self->request, IOMMU_HWPT_DATA_NONE, sizeof(data)));
 }
 
 TEST_F(plain, nested)
@@ -140,12 +135,9 @@ TEST_F(plain, nested)
 	request.flags = IOMMU_HWPT_ALLOC_PASID;
 	EXPECT_EQ(-EOPNOTSUPP, hwpt_alloc(&request, &hwpt));
 	request.flags = 0;
-	request.type = IOMMU_HWPT_DATA_VTD_S1;
 	request.data = &data;
-	request.len = sizeof(data);
-	EXPECT_EQ(-EOPNOTSUPP, hwpt_alloc(&request, &hwpt));
-	request.len = 0;
-	EXPECT_EQ(-EINVAL, hwpt_alloc(&request, &hwpt));
+	EXPECT_EQ(-EOPNOTSUPP, hwpt_answer(&request, IOMMU_HWPT_DATA_VTD_S1, sizeof(data)));
+	EXPECT_EQ(-EINVAL, hwpt_answer(&request, IOMMU_HWPT_DATA_VTD_S1, 0));
 
 	EXPECT_TRUE(does_dma(&self->user, parent));
 	EXPECT_EQ(0, iommufd_destroy(self->user.iommufd, parent));

@@ -8,7 +8,6 @@
 
 #include "vfio_util.h"
 
-#define TRACING		"/sys/kernel/tracing"
 #define ALLOC_EVENT	TRACING "/events/iommu_ext/iommu_domain_alloc_user/enable"
 
 struct hwpt_request {
@@ -39,6 +38,16 @@ static inline int hwpt_alloc(const struct hwpt_request *request, uint32_t *id)
 		return -errno;
 	*id = cmd.out_hwpt_id;
 	return 0;
+}
+
+/* What the request is answered with user data of that type and length */
+static inline int hwpt_answer(struct hwpt_request *request, uint32_t type, size_t len)
+{
+	uint32_t hwpt;
+
+	request->type = type;
+	request->len = len;
+	return hwpt_alloc(request, &hwpt);
 }
 
 static inline int iommufd_destroy(int iommufd, uint32_t id)
