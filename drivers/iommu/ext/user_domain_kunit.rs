@@ -430,31 +430,26 @@ mod tests {
         Ok(())
     }
 
-    #[test]
+    /// A cookie is got by a domain that has none, and stays its only one until that is freed.
     #[cfg(CONFIG_IOMMU_DMA)]
-    fn msi_cookie() -> Result {
+    fn cookie(owner: u32, get: fn(*mut bindings::iommu_domain) -> c_int) -> Result {
         let mut domain = Domain::new()?;
         let raw = domain.raw();
 
         assert_eq!(domain.claim(KVA), 0);
-        // SAFETY: The domain is valid.
-        assert_eq!(unsafe { bindings::iommu_get_msi_cookie(raw, 0) }, EEXIST);
+        assert_eq!(get(raw), EEXIST);
         assert_eq!(domain.owner(), KVA);
         domain.give_up(KVA);
 
-        // SAFETY: The domain is valid.
-        assert_eq!(unsafe { bindings::iommu_get_msi_cookie(raw, 0) }, 0);
-        assert_eq!(domain.owner(), DMA_MSI);
-        // SAFETY: The union holds a pointer.
-        let cookie = unsafe { domain.domain.__bindgen_anon_1.msi_cookie };
+        assert_eq!(get(raw), 0);
+        assert_eq!(domain.owner(), owner);
+        // SAFETY: The union holds a pointer, whatever it points to.
+        let pointer = |domain: &Domain| unsafe { domain.domain.__bindgen_anon_1.msi_cookie };
+        let cookie = pointer(&domain);
         assert!(!cookie.is_null());
-        // SAFETY: The domain is valid.
-        assert_eq!(unsafe { bindings::iommu_get_msi_cookie(raw, 0) }, EEXIST);
+        assert_eq!(get(raw), EEXIST);
         assert_eq!(domain.claim(KVA), EBUSY);
-        // SAFETY: The union holds a pointer.
-        assert!(ptr::eq(cookie, unsafe {
-            domain.domain.__bindgen_anon_1.msi_cookie
-        }));
+        assert!(ptr::eq(cookie, pointer(&domain)));
 
         // SAFETY: The domain is valid; all that is freed is the cookie.
         unsafe { bindings::iommu_domain_free(raw) };
@@ -464,27 +459,18 @@ mod tests {
 
     #[test]
     #[cfg(CONFIG_IOMMU_DMA)]
+    fn msi_cookie() -> Result {
+        // SAFETY: The domain is valid.
+        cookie(DMA_MSI, |raw| unsafe {
+            bindings::iommu_get_msi_cookie(raw, 0)
+        })
+    }
+
+    #[test]
+    #[cfg(CONFIG_IOMMU_DMA)]
     fn dma_cookie() -> Result {
-        let mut domain = Domain::new()?;
-        let raw = domain.raw();
-
-        assert_eq!(domain.claim(KVA), 0);
         // SAFETY: The domain is valid.
-        assert_eq!(unsafe { bindings::iommu_get_dma_cookie(raw) }, EEXIST);
-        assert_eq!(domain.owner(), KVA);
-        domain.give_up(KVA);
-
-        // SAFETY: The domain is valid.
-        assert_eq!(unsafe { bindings::iommu_get_dma_cookie(raw) }, 0);
-        assert_eq!(domain.owner(), DMA);
-        // SAFETY: The domain is valid.
-        assert_eq!(unsafe { bindings::iommu_get_dma_cookie(raw) }, EEXIST);
-        assert_eq!(domain.claim(KVA), EBUSY);
-
-        // SAFETY: The domain is valid; all that is freed is the cookie.
-        unsafe { bindings::iommu_domain_free(raw) };
-        assert_eq!(domain.owner(), NONE);
-        Ok(())
+        cookie(DMA, |raw| unsafe { bindings::iommu_get_dma_cookie(raw) })
     }
 
     #[test]
