@@ -269,12 +269,6 @@ impl Group<'_> {
         Ok(plan)
     }
 
-    /// The devices that can use PASIDs.
-    fn users(&self) -> impl Iterator<Item = &Member> {
-        self.members()
-            .filter(|member| member.max_pasids().is_some())
-    }
-
     /// The IOMMU cannot tell the devices of a group apart, so each must be trusted.
     fn is_trusted(&self) -> bool {
         self.members().all(Member::is_trusted)
@@ -289,11 +283,14 @@ impl Group<'_> {
         }
     }
 
-    /// Whether all of them can walk the kernel's own page table.
+    /// Whether all devices that have PASIDs can walk the kernel's own page table.
     fn shares_kernel_table(&self) -> bool {
+        let mut users = self
+            .members()
+            .filter(|member| member.max_pasids().is_some());
+
         // SAFETY: A device stays valid as long as it is in a group.
-        self.users()
-            .all(|member| unsafe { hw::shares_kernel_table(member.dev()) })
+        users.all(|member| unsafe { hw::shares_kernel_table(member.dev()) })
     }
 
     /// The last PASID that every device that has PASIDs can use.
