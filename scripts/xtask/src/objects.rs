@@ -142,12 +142,10 @@ impl<'a> Elf<'a> {
     fn defined(&self) -> Option<BTreeSet<String>> {
         let headers = self.headers()?;
         let table = *headers.iter().find(|header| header.kind == SHT_SYMTAB)?;
-        let names = *headers.get(table.link as usize)?;
-        let places = (0..table.size / 24).map(|index| table.offset + index * 24);
         let mut defined = BTreeSet::new();
-        for at in places {
-            if self.u16(at + 6)? != SHN_UNDEF {
-                defined.insert(self.text(names, self.u32(at)?)?);
+        for index in 0..table.size / 24 {
+            if self.u16(table.offset + index * 24 + 6)? != SHN_UNDEF {
+                defined.insert(self.symbol(&headers, table, index)?);
             }
         }
         Some(defined)
