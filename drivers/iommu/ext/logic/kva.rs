@@ -177,11 +177,12 @@ impl Cell {
 ///
 /// # Invariants
 ///
-/// If `alike`, the first cell is every page's, and the others mean nothing.
+/// If `alike`, the first cell is every page's; the others are the same unless `stale`.
 /// `mapped` pages have a count other than 0.
 pub struct Chunk<S> {
     cells: S,
     alike: bool,
+    stale: bool,
     mapped: usize,
 }
 
@@ -192,6 +193,7 @@ impl<S: DerefMut<Target = [Cell]>> Chunk<S> {
         Self {
             cells,
             alike: true,
+            stale: false,
             mapped: 0,
         }
     }
@@ -223,11 +225,13 @@ impl<S: DerefMut<Target = [Cell]>> Chunk<S> {
         let whole = places.len() == CHUNK_PAGES;
 
         if self.alike && !whole {
-            if let Some((&mut first, others)) = self.cells.split_first_mut() {
-                others.fill(first);
+            match self.cells.split_first_mut() {
+                Some((&mut first, others)) if self.stale => others.fill(first),
+                _ => {}
             }
             self.alike = false;
         }
+        self.stale = self.alike;
         let (places, pages_each) = match self.alike {
             true => (0..1, CHUNK_PAGES),
             false => (places, 1),
