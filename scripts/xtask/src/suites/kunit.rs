@@ -43,7 +43,7 @@ pub fn run(lab: &mut Lab, ledger: &mut Ledger, selection: &Selection) -> Result<
     let settled = selection.is_settled("kunit", PROFILE, ledger.records());
     if selected(&selection.parts, "kunit/first-stage") && !settled {
         let guest = Guest {
-            flavour: Flavour::Debug,
+            flavour: selection.kernel.unwrap_or(Flavour::Debug),
             profile: PROFILE.into(),
             name: "kunit".into(),
             programs: Vec::new(),

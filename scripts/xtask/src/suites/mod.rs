@@ -42,7 +42,7 @@ pub struct Selection {
     pub profiles: Option<Vec<String>>,
     /// `suite/part`: packages of host, kinds of checks of lint, kernels of kunit.
     pub parts: Option<Vec<String>>,
-    /// The kernel of the suite vtd, if not the debug kernel.
+    /// The kernel of the guests of kunit and vtd, if not the debug kernel.
     pub kernel: Option<Flavour>,
     /// Patterns of failures. Where those that could come have come, the rest is left out.
     pub until: Vec<String>,
