@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// What a cold run of everything needs, in GiB.
-const NEEDED: u64 = 12;
+pub const NEEDED: u64 = 12;
 
 /// Held while this run uses the cache.
 pub struct Lock {
@@ -79,23 +79,24 @@ pub fn lock(ctx: &Ctx) -> Result<Lock> {
 /// Removes what was built; the toolchain, the sources and the compiler cache stay.
 pub fn clean(ctx: &Ctx) -> Result<()> {
     ctx.hold()?;
-    for name in ["build", "tree", "cocci", "log"] {
-        remove(&ctx.cache.join(name))?;
+    for name in ["build", "tree", "cocci", "mutants", "log"] {
+        discard(&ctx.cache, &ctx.cache.join(name))?;
     }
     Ok(())
 }
 
-/// Stops before a cold start that cannot end well.
-pub fn check_space(ctx: &Ctx) -> Result<()> {
+/// Stops before a start that cannot end well.
+pub fn check_space(ctx: &Ctx, needed: u64) -> Result<()> {
     let stat = nix::sys::statvfs::statvfs(&ctx.cache)?;
-    is_enough(&ctx.cache, stat.blocks_available() * stat.fragment_size())
+    let free = stat.blocks_available() * stat.fragment_size();
+    is_enough(&ctx.cache, free, needed)
 }
 
-fn is_enough(cache: &Path, free: u64) -> Result<()> {
+fn is_enough(cache: &Path, free: u64, needed: u64) -> Result<()> {
     let free = free >> 30;
-    if free < NEEDED {
+    if free < needed {
         bail!(
-            "There are {free} GiB free at {}, and toolchain, sources and builds need about {NEEDED}. \
+            "There are {free} GiB free at {}, and what is still to come needs about {needed}. \
              Free some space, or give another place with CACHE=dir.",
             cache.display()
         );
@@ -154,6 +155,19 @@ pub fn remove(path: &Path) -> Result<()> {
         }
     }
     fs::remove_dir_all(path).with_context(|| format!("cannot remove {}", path.display()))
+}
+
+/// Removes something of the cache so that, wherever this is interrupted, it is there whole or
+/// not at all.
+pub fn discard(cache: &Path, path: &Path) -> Result<()> {
+    let aside = cache.join("tmp/discarded");
+    remove(&aside)?;
+    if !path.exists() {
+        return Ok(());
+    }
+    fs::create_dir_all(cache.join("tmp"))?;
+    fs::rename(path, &aside).with_context(|| format!("cannot remove {}", path.display()))?;
+    remove(&aside)
 }
 
 /// Writes a file unless it has that content already; says whether it wrote.
@@ -248,9 +262,20 @@ mod tests {
     }
 
     #[test]
+    fn discarding_takes_what_an_interrupted_one_left() {
+        let cache = tempfile::tempdir().unwrap();
+        let (left, path) = (cache.path().join("tmp/discarded"), cache.path().join("a"));
+        fs::create_dir_all(left.join("half")).unwrap();
+        fs::create_dir_all(path.join("b")).unwrap();
+        discard(cache.path(), &path).unwrap();
+        assert!(!path.exists() && !left.exists());
+        discard(cache.path(), &path).unwrap();
+    }
+
+    #[test]
     fn a_cold_start_needs_space() {
-        assert!(is_enough(Path::new("/c"), NEEDED << 30).is_ok());
-        let error = is_enough(Path::new("/c"), (NEEDED << 30) - 1).unwrap_err();
+        assert!(is_enough(Path::new("/c"), NEEDED << 30, NEEDED).is_ok());
+        let error = is_enough(Path::new("/c"), (NEEDED << 30) - 1, NEEDED).unwrap_err();
         assert!(error.to_string().contains("11 GiB free at /c"), "{error}");
     }
 

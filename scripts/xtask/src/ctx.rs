@@ -26,7 +26,8 @@ Settings (make VARIABLE=value target):
   OUT=dir        make tree, make series: where to write the patched kernel source,
                  or the patches
   CACHE=dir      where everything is kept (default $XDG_CACHE_HOME/iommu-ext)
-  MIRROR=url     Debian mirror (default: the host's)
+  MIRROR=url     Debian mirror (default: the host's); in quotes, a second url is
+                 that of security updates, if it is not the first with -security
   KVM=1          let guests use /dev/kvm";
 
 /// The settings, from the environment; an empty variable counts as absent.
@@ -110,7 +111,7 @@ impl Ctx {
         let repo = repo.canonicalize().context("this repository is gone")?;
         let cache = match (var("CACHE"), var("XDG_CACHE_HOME"), var("HOME")) {
             (Some(dir), _, _) => env::current_dir()?.join(dir),
-            (_, Some(dir), _) => Path::new(&dir).join("iommu-ext"),
+            (_, Some(dir), _) => env::current_dir()?.join(dir).join("iommu-ext"),
             (_, _, Some(dir)) => Path::new(&dir).join(".cache/iommu-ext"),
             _ => bail!(
                 "Neither HOME nor CACHE is set, so there is no place to work in; give CACHE=dir."

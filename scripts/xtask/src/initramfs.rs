@@ -83,6 +83,9 @@ pub fn pack(ctx: &Ctx, entries: &[Entry], out: &Path) -> Result<()> {
         .command("busybox")
         .arg("--list")
         .output()?;
+    if !list.status.success() {
+        bail!("busybox in the toolchain root failed ({})", list.status);
+    }
     let mut nodes = BTreeMap::new();
     for folder in FOLDERS {
         add(&mut nodes, folder, Node::Folder)?;

@@ -99,6 +99,13 @@ fn survivors(cache: &Path) -> Vec<String> {
         .collect()
 }
 
+/// The path whose name is longer by `end`.
+fn beside(path: &Path, end: &str) -> PathBuf {
+    let mut name = path.to_owned().into_os_string();
+    name.push(end);
+    name.into()
+}
+
 /// What was not tried by the time a run completed.
 fn untried(begun: &BTreeSet<String>, struck: &BTreeSet<String>) -> Vec<String> {
     if begun.is_empty() {
@@ -112,7 +119,7 @@ fn untried(begun: &BTreeSet<String>, struck: &BTreeSet<String>) -> Vec<String> {
 impl Test<'_> {
     /// Starts a run and interrupts it in the first step that never was.
     fn attempt(&mut self, signal: Signal) -> Result<End> {
-        let announced = self.cache.with_extension("steps");
+        let announced = beside(&self.cache, ".steps");
         cache::remove(&announced)?;
         let log = OpenOptions::new()
             .create(true)
@@ -218,12 +225,10 @@ impl Test<'_> {
 
 /// The whole test; prints its sum last.
 pub fn run(ctx: &Ctx) -> Result<()> {
-    let mut name = ctx.cache.clone().into_os_string();
-    name.push("-interrupt");
-    let cache = PathBuf::from(name);
+    let cache = beside(&ctx.cache, "-interrupt");
     cache::remove(&cache)?;
     fs::create_dir_all(&cache)?;
-    let output = cache.with_extension("log");
+    let output = beside(&cache, ".log");
     cache::remove(&output)?;
     ctx.say(format!(
         "A cold run in {}, interrupted inside every step",
@@ -245,8 +250,8 @@ pub fn run(ctx: &Ctx) -> Result<()> {
     }
     let failed = test.failures.len();
     if failed == 0 {
-        for extension in ["", "log", "steps"] {
-            cache::remove(&test.cache.with_extension(extension))?;
+        for end in ["", ".log", ".steps"] {
+            cache::remove(&beside(&test.cache, end))?;
         }
     }
     ctx.say(format!(

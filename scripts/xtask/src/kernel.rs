@@ -199,7 +199,7 @@ fn compile(
     let marker = build.join(".xtask-building");
     if marker.exists() {
         step.note("dropping what an interrupted build left");
-        drop_objects_since(&marker, build)?;
+        drop_made_since(&marker, build)?;
     }
     fs::write(&marker, "").context("cannot write to the build folder")?;
     step.watch(
@@ -216,14 +216,18 @@ fn compile(
     cache::remove(&marker)
 }
 
-/// Removes the objects that are not older than the marker of a build that was killed: one of them
-/// may be half written or half processed, and make would take it for up to date.
-fn drop_objects_since(marker: &Path, build: &Path) -> Result<()> {
+/// Removes what the compilers made, if it is not older than the marker of a build that was killed:
+/// it may be half written or half processed, and make would take it for up to date.
+fn drop_made_since(marker: &Path, build: &Path) -> Result<()> {
     let begun = fs::metadata(marker)?.modified()?;
+    let is_made = |name: &str| {
+        let ends = [".o", ".rmeta", ".so"];
+        ends.iter().any(|end| name.ends_with(end)) || name.contains("_generated.")
+    };
     for entry in walkdir::WalkDir::new(build) {
         let entry = entry?;
-        let is_object = entry.path().extension().is_some_and(|ext| ext == "o");
-        if is_object && entry.file_type().is_file() && entry.metadata()?.modified()? >= begun {
+        let made = is_made(&entry.file_name().to_string_lossy());
+        if made && entry.file_type().is_file() && entry.metadata()?.modified()? >= begun {
             fs::remove_file(entry.path())?;
         }
     }
@@ -236,7 +240,7 @@ mod tests {
     use std::time::{Duration, SystemTime};
 
     #[test]
-    fn an_interrupted_build_loses_its_last_objects_only() {
+    fn an_interrupted_build_loses_what_it_made_last_only() {
         let dir = tempfile::tempdir().unwrap();
         let file = |name: &str, age: u64| {
             let path = dir.path().join(name);
@@ -247,7 +251,9 @@ mod tests {
         };
         let (old, marker) = (file("old.o", 100), file("marker", 50));
         let (new, source) = (file("new.o", 10), file("new.c", 10));
-        drop_objects_since(&marker, dir.path()).unwrap();
-        assert!(old.exists() && source.exists() && !new.exists());
+        let bindings = file("bindings_generated.rs", 10);
+        drop_made_since(&marker, dir.path()).unwrap();
+        assert!(old.exists() && source.exists());
+        assert!(!new.exists() && !bindings.exists());
     }
 }

@@ -88,7 +88,9 @@ impl<'a> Lab<'a> {
         add_folder(&mut entries, &programs.upstream, "tests/upstream", 0o755)?;
         add_folder(&mut entries, &kernel.modules, "", 0o644)?;
         let initramfs = kernel.build.join("initramfs.cpio");
-        initramfs::pack(self.ctx, &entries, &initramfs)?;
+        self.ctx.step("initramfs", "", |_| {
+            initramfs::pack(self.ctx, &entries, &initramfs)
+        })?;
         let system = System { kernel, initramfs };
         self.systems.insert(flavour, system.clone());
         Ok(system)

@@ -172,6 +172,7 @@ pub fn build(ctx: &Ctx, target: Target) -> Result<QemuBuild> {
         let configured_stamp = build.join(".xtask-configured");
         if !cache::is_stamped(&configured_stamp, &configured) {
             step.note("configuring");
+            cache::remove(&configured_stamp)?;
             cache::remove(&build)?;
             fs::create_dir_all(&build)?;
             let mut configure = sandbox(&build).command("/src/configure");

@@ -46,6 +46,9 @@ const COMPILERS: [&str; 14] = [
     "rust",
 ];
 
+/// What a root needs on the disk, in GiB.
+const SIZE: u64 = 5;
+
 /// Where this tool says how something is built.
 const RECIPES: [&str; 9] = [
     include_str!("cdecl.rs"),
@@ -261,7 +264,9 @@ pub fn prepare(ctx: &Ctx) -> Result<Root> {
     if dir.is_dir() {
         return Root::of(dir);
     }
-    cache::check_space(ctx)?;
+    // Another root takes the place of the one that is there.
+    let cold = others(&ctx.cache, &dir)?.is_empty();
+    cache::check_space(ctx, if cold { cache::NEEDED } else { SIZE })?;
 
     let archive = archive(ctx);
     if !archive.keyring.exists() {
@@ -335,14 +340,22 @@ pub fn prepare(ctx: &Ctx) -> Result<Root> {
     Root::of(dir)
 }
 
-/// Removes all roots of the cache but one.
-fn remove_others(cache: &Path, root: &Path) -> Result<()> {
+/// All roots of the cache but one.
+fn others(cache: &Path, root: &Path) -> Result<Vec<PathBuf>> {
+    let mut others = Vec::new();
     for entry in fs::read_dir(cache)? {
         let entry = entry?;
         let is_root = entry.file_name().to_string_lossy().starts_with("root-");
         if is_root && entry.path() != root {
-            cache::remove(&entry.path())?;
+            others.push(entry.path());
         }
+    }
+    Ok(others)
+}
+
+fn remove_others(cache: &Path, root: &Path) -> Result<()> {
+    for other in others(cache, root)? {
+        cache::discard(cache, &other)?;
     }
     Ok(())
 }
@@ -432,7 +445,8 @@ pub fn enter(ctx: &Ctx) -> Result<()> {
         .env("PS1", "(toolchain) \\w\\$ ")
         .cwd(&cwd);
     let status = proc::interactive(sandbox.command("bash").arg("--norc"))?;
-    if !status.success() {
+    // What its last command returned is nobody's business.
+    if status.code().is_none() {
         bail!("The shell in the toolchain root ended with {status}.");
     }
     Ok(())

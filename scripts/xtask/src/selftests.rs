@@ -192,6 +192,7 @@ pub fn build(ctx: &Ctx, kernel: &KernelBuild) -> Result<Selftests> {
         .to_string_lossy();
     let hint = "read the first error in the log; the programs are in tools/testing/selftests.";
     ctx.step(&format!("selftests {flavour}"), hint, |step| {
+        cache::remove(&stamp)?;
         cache::remove(&out)?;
         fs::create_dir_all(&selftests.ours)?;
         fs::create_dir_all(&selftests.upstream)?;

@@ -290,20 +290,26 @@ pub fn complaints(ctx: &Ctx, root: &Root, tree: &Tree, out: &Path) -> Result<Vec
     })
 }
 
-/// Makes sure that nothing is lost in the folder: it may hold patches of an earlier time.
-fn claim(out: &Path) -> Result<()> {
+/// What is in the folder, which must be nothing or a series of an earlier time.
+fn earlier(out: &Path, cover: &Cover) -> Result<Vec<String>> {
     fs::create_dir_all(out).with_context(|| format!("cannot create {}", out.display()))?;
     let names = patches(out)?;
-    if names.iter().any(|name| !name.ends_with(".patch")) {
+    let is_ours = |letter: &String| {
+        fs::read_to_string(out.join(letter)).is_ok_and(|text| text.contains(&cover.subject))
+    };
+    if !names.first().is_none_or(is_ours) || names.iter().any(|name| !is_numbered(name)) {
         bail!(
-            "OUT={} holds other files than patches, so it is left alone. Give a new or an empty folder.",
+            "OUT={} holds other files than this series, so it is left alone. Give a new or an empty folder.",
             out.display()
         );
     }
-    for name in names {
-        fs::remove_file(out.join(name))?;
-    }
-    Ok(())
+    Ok(names)
+}
+
+/// Whether a file is called as git calls the patches of a series.
+fn is_numbered(name: &str) -> bool {
+    let number = name.split('-').next().unwrap_or_default();
+    number.len() == 4 && number.parse::<u32>().is_ok() && name.ends_with(".patch")
 }
 
 /// `make series`.
@@ -312,9 +318,12 @@ pub fn export(ctx: &Ctx) -> Result<()> {
         bail!("`make series` writes patches to a folder: say where with OUT=dir.");
     };
     let out = std::env::current_dir()?.join(out);
-    claim(&out)?;
+    let earlier = earlier(&out, &Series::read(&ctx.repo)?.cover)?;
     let root = root::prepare(ctx)?;
     let tree = tree::patched(ctx, &root)?;
+    for name in earlier.iter().rev() {
+        fs::remove_file(out.join(name))?;
+    }
     write(ctx, &root, &tree, &out)?;
     let complaints = complaints(ctx, &root, &tree, &out)?;
     for line in &complaints {
@@ -436,14 +445,22 @@ mod tests {
     }
 
     #[test]
-    fn only_patches_are_overwritten() {
+    fn only_this_series_is_overwritten() {
         let dir = tempfile::tempdir().unwrap();
         let out = dir.path().join("new");
-        claim(&out).unwrap();
+        let cover = &Cover {
+            subject: "ours".into(),
+            body: String::new(),
+        };
+        assert!(earlier(&out, cover).unwrap().is_empty());
         fs::write(out.join("0001-old.patch"), "").unwrap();
-        claim(&out).unwrap();
-        assert!(patches(&out).unwrap().is_empty());
-        fs::write(out.join("precious"), "").unwrap();
-        assert!(claim(&out).is_err() && out.join("precious").exists());
+        assert!(earlier(&out, cover).is_err());
+        let letter = out.join("0000-cover-letter.patch");
+        fs::write(&letter, "Subject: another").unwrap();
+        assert!(earlier(&out, cover).is_err());
+        fs::write(&letter, format!("Subject: {}", cover.subject)).unwrap();
+        assert_eq!(earlier(&out, cover).unwrap().len(), 2);
+        fs::write(out.join("precious.patch"), "").unwrap();
+        assert!(earlier(&out, cover).is_err());
     }
 }

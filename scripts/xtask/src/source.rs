@@ -17,7 +17,7 @@ const GENERATED: [&str; 24] = [
     ".git",
     "*.a",
     "*.cmd",
-    "*.d",
+    ".*.d",
     "*.ko",
     "*.mod",
     "*.mod.c",
@@ -133,9 +133,7 @@ pub fn kernel(ctx: &Ctx, root: &Root) -> Result<Source> {
         if let Some(source) = newest(ctx, &format!("linux-{series}."))? {
             return Ok(source);
         }
-    }
-    update_index(ctx, root)?;
-    for series in wanted {
+        update_index(ctx, root)?;
         if let Some(source) = fetch_kernel(ctx, root, series)? {
             return Ok(source);
         }
@@ -321,6 +319,7 @@ pub fn qemu(ctx: &Ctx, root: &Root) -> Result<Source> {
         let version = fs::read_to_string(tmp.join("qemu/VERSION"))?;
         let version = version.trim();
         if !version.starts_with("10.0.") {
+            cache::remove(&package)?;
             bail!("the mirror has QEMU {version}, and the test device is written for 10.0");
         }
         cache::publish(

@@ -40,6 +40,8 @@ pub struct Step {
     path: PathBuf,
     tail: VecDeque<String>,
     first_error: Option<String>,
+    /// A command said that the disk is full.
+    full: bool,
     message: Arc<Mutex<String>>,
     bar: Option<ProgressBar>,
 }
@@ -119,6 +121,7 @@ impl Step {
             path,
             tail: VecDeque::new(),
             first_error: None,
+            full: false,
             message,
             bar: bar.clone(),
         };
@@ -158,17 +161,13 @@ impl Step {
             }
             text += &format!("The whole log is {}.", self.path.display());
         }
-        let full = self
-            .tail
-            .iter()
-            .any(|line| line.contains("No space left on device"))
-            || error.chain().any(|cause| {
-                cause
-                    .downcast_ref::<std::io::Error>()
-                    .and_then(|e| e.raw_os_error())
-                    == Some(nix::libc::ENOSPC)
-            });
-        if full {
+        let full = error.chain().any(|cause| {
+            cause
+                .downcast_ref::<std::io::Error>()
+                .and_then(|e| e.raw_os_error())
+                == Some(nix::libc::ENOSPC)
+        });
+        if full || self.full {
             text += "\nThe disk is full: free some space, or give another place with CACHE=dir. \
                      What is in the cache stays good and the next run goes on from here.";
         } else if !hint.is_empty() {
@@ -194,6 +193,7 @@ impl Step {
             self.tail.pop_front();
         }
         self.tail.push_back(line.to_owned());
+        self.full |= line.contains("No space left on device");
         let error = ["error:", "error["].iter().any(|word| line.contains(word));
         if error && self.first_error.is_none() {
             self.first_error = Some(line.to_owned());

@@ -46,8 +46,16 @@ pub struct Tree {
 /// The kernel as released.
 pub fn pristine(ctx: &Ctx, root: &Root) -> Result<Tree> {
     let source = source::kernel(ctx, root)?;
+    let trees = ctx.cache.join("tree");
+    let dir = trees.join(format!("{}-pristine", source.key));
+    let stamp = trees.join(format!(".{}-pristine", source.key));
+    if !(dir.is_dir() && cache::is_stamped(&stamp, &source.generation)) {
+        cache::remove(&stamp)?;
+        settle(&source.dir, &Changes::new(), &dir)?;
+        cache::stamp(&stamp, &source.generation)?;
+    }
     Ok(Tree {
-        dir: source.dir.clone(),
+        dir,
         key: source.generation.clone(),
         kconfig: source.generation.clone(),
         source,
@@ -268,28 +276,43 @@ fn same(from: &Path, target: &Path) -> Result<()> {
     Ok(())
 }
 
+/// In a folder with a patched tree: the source that it was made of.
+const MARK: &str = ".iommu-ext-tree";
+
+/// Whether a patched tree may be written to a folder: one that is empty, or that has one, of the
+/// same source if that is known.
+fn check_place(out: &Path, source: Option<&str>) -> Result<()> {
+    let empty = fs::read_dir(out).map_or(true, |mut entries| entries.next().is_none());
+    let of = fs::read_to_string(out.join(MARK)).ok();
+    let same = |of: &str| source.is_none_or(|source| source == of);
+    if !empty && !of.as_deref().is_some_and(same) {
+        bail!(
+            "OUT={} exists and is not the patched tree of {}, so it is left alone. Give a new or an empty folder.",
+            out.display(),
+            source.unwrap_or("a kernel")
+        );
+    }
+    Ok(())
+}
+
 /// Writes the patched source as a plain tree of its own (`make tree OUT=dir`).
 pub fn export(ctx: &Ctx) -> Result<()> {
     let Some(out) = &ctx.options.out else {
         bail!("`make tree` writes the patched kernel source to a folder: say where with OUT=dir.");
     };
     let out = std::env::current_dir()?.join(out);
-    let empty = fs::read_dir(&out).map_or(true, |mut entries| entries.next().is_none());
-    if !empty && !out.join("drivers/iommu/ext").is_dir() {
-        bail!(
-            "OUT={} exists and is no patched kernel tree, so it is left alone. Give a new or an empty folder.",
-            out.display()
-        );
-    }
+    check_place(&out, None)?;
     let root = root::prepare(ctx)?;
     let tree = patched(ctx, &root)?;
+    check_place(&out, Some(&tree.source.key))?;
     ctx.step("write the tree", "", |step| {
-        fs::create_dir_all(&out)?;
+        cache::stamp(&out.join(MARK), &tree.source.key)?;
         let mut rsync = crate::sandbox::Sandbox::new(ctx, &root)
             .ro(&tree.dir, "/from")
             .rw(&out, "/to")
             .command("rsync");
-        step.run(rsync.args(["-a", "--no-owner", "--no-group", "/from/", "/to/"]))
+        // What changes gets today's date, or make would believe the objects of an earlier tree.
+        step.run(rsync.args(["-rlp", "--checksum", "/from/", "/to/"]))
     })?;
     ctx.say(format!(
         "Linux {} with the series is in {}; build it inside `make enter` with `make LLVM=1`.",
@@ -305,6 +328,21 @@ mod tests {
 
     fn text(path: &Path) -> String {
         fs::read_to_string(path).unwrap()
+    }
+
+    #[test]
+    fn a_tree_is_written_over_itself_only() {
+        let tmp = tempfile::tempdir().unwrap();
+        let out = tmp.path().join("out");
+        check_place(&out, Some("linux-7.3")).unwrap();
+        fs::create_dir(&out).unwrap();
+        check_place(&out, None).unwrap();
+        fs::write(out.join(MARK), "linux-7.3").unwrap();
+        check_place(&out, None).unwrap();
+        check_place(&out, Some("linux-7.3")).unwrap();
+        let error = check_place(&out, Some("linux-7.2")).unwrap_err();
+        assert!(error.to_string().contains("linux-7.2"), "{error}");
+        assert!(check_place(tmp.path(), None).is_err());
     }
 
     #[test]

@@ -12,6 +12,8 @@ use serde::Deserialize;
 use std::fs::{self, File};
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
 /// One way of running the tests of one package.
 struct Package {
@@ -130,7 +132,7 @@ pub fn run(lab: &mut Lab, ledger: &mut Ledger, selection: &Selection) -> Result<
         }
         let hint = "the log holds what the tests printed";
         let (text, success) = ctx.step(&format!("host tests {}", package.label), hint, |_| {
-            output(command, &log)
+            output(command, &log, LIMIT)
         })?;
         let results = if nextest {
             parse_nextest(&text)
@@ -157,13 +159,26 @@ pub fn run(lab: &mut Lab, ledger: &mut Ledger, selection: &Selection) -> Result<
     Ok(())
 }
 
+/// When tests that do not end are ended.
+const LIMIT: Duration = Duration::from_secs(1200);
+
 /// Runs a command, its whole output into the log; returns that, and whether it succeeded.
-fn output(mut command: Command, log: &Path) -> Result<(String, bool)> {
+fn output(mut command: Command, log: &Path, limit: Duration) -> Result<(String, bool)> {
     let file = File::create(log).with_context(|| format!("cannot write {}", log.display()))?;
     command.stdout(file.try_clone()?).stderr(file);
-    let status = proc::spawn(&mut command)?.wait()?;
-    let text = String::from_utf8_lossy(&fs::read(log)?).into_owned();
-    Ok((text, status.success()))
+    let mut child = proc::spawn(&mut command)?;
+    let start = Instant::now();
+    let mut status = child.try_wait()?;
+    while status.is_none() && start.elapsed() < limit {
+        sleep(Duration::from_millis(20));
+        status = child.try_wait()?;
+    }
+    drop(child);
+    let mut text = String::from_utf8_lossy(&fs::read(log)?).into_owned();
+    if status.is_none() {
+        text += &format!("\nit had not ended after {} s", limit.as_secs());
+    }
+    Ok((text, status.is_some_and(|status| status.success())))
 }
 
 /// The last lines, as the reason of a failure.
@@ -277,6 +292,25 @@ fn message(text: &str, name: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn tests_without_end_are_ended() {
+        let dir = tempfile::tempdir().unwrap();
+        let sh = |script: &str, limit| {
+            let mut command = Command::new("sh");
+            command.args(["-c", script]);
+            output(
+                command,
+                &dir.path().join("log"),
+                Duration::from_millis(limit),
+            )
+            .unwrap()
+        };
+        assert_eq!(sh("echo a; exit 1", 60_000), ("a\n".into(), false));
+        assert_eq!(sh("echo a", 60_000), ("a\n".into(), true));
+        let (text, success) = sh("echo a; sleep 60", 200);
+        assert!(text.contains("had not ended") && !success, "{text}");
+    }
 
     #[test]
     fn reads_what_libtest_prints() {

@@ -138,21 +138,29 @@ impl Selection {
 
 /// Runs the selected suites and returns all results, judged.
 pub fn run(lab: &mut Lab, selection: &Selection) -> Result<Vec<Record>> {
-    let ctx = lab.ctx;
-    let skips_file = ctx.repo.join("scripts/skips.toml");
-    let skips = Skips::read(&skips_file)?;
     let mut ledger = Ledger::default();
+    all(lab, &mut ledger, selection)?;
+    judge(lab.ctx, ledger)
+}
+
+fn judge(ctx: &Ctx, ledger: Ledger) -> Result<Vec<Record>> {
+    let file = ctx.repo.join("scripts/skips.toml");
+    Ok(ledger.judge(&Skips::read(&file)?, &file))
+}
+
+fn all(lab: &mut Lab, ledger: &mut Ledger, selection: &Selection) -> Result<()> {
+    let ctx = lab.ctx;
     for suite in &selection.suites {
         ctx.say(format!("Suite {suite}"));
         let start = Instant::now();
         let before = ledger.records().len();
         match suite.as_str() {
-            "host" => host::run(lab, &mut ledger, selection)?,
-            "lint" => lint::run(lab, &mut ledger, selection)?,
-            "compile" => compile::run(lab, &mut ledger)?,
-            "kunit" => kunit::run(lab, &mut ledger, selection)?,
-            "vtd" => vtd::run(lab, &mut ledger, selection)?,
-            "upstream" => upstream::run(lab, &mut ledger, selection)?,
+            "host" => host::run(lab, ledger, selection)?,
+            "lint" => lint::run(lab, ledger, selection)?,
+            "compile" => compile::run(lab, ledger)?,
+            "kunit" => kunit::run(lab, ledger, selection)?,
+            "vtd" => vtd::run(lab, ledger, selection)?,
+            "upstream" => upstream::run(lab, ledger, selection)?,
             other => bail!("there is no suite {other}"),
         }
         let logs = lab.logs();
@@ -163,15 +171,26 @@ pub fn run(lab: &mut Lab, selection: &Selection) -> Result<Vec<Record>> {
             start.elapsed().as_secs_f32()
         ));
     }
-    Ok(ledger.judge(&skips, &skips_file))
+    Ok(())
 }
 
-/// `make test`. The last line sums up.
+/// `make test`. The last line sums up, also what there was before something broke.
 pub fn test(ctx: &Ctx) -> Result<()> {
     let mut lab = Lab::new(ctx)?;
     let selection = Selection::new(ctx, &lab.profiles.names())?;
-    let records = run(&mut lab, &selection)?;
-    summary(ctx, &records)
+    ctx.hold()?;
+    let mut ledger = Ledger::default();
+    if let Err(error) = all(&mut lab, &mut ledger, &selection) {
+        let log = lab.logs();
+        let source = Source {
+            suite: "test",
+            profile: "run",
+            program: "suites",
+            log: &log,
+        };
+        ledger.fail(source, "all", format!("{error:#}"));
+    }
+    summary(ctx, &judge(ctx, ledger)?)
 }
 
 /// Tests failed; the summary has said so.
