@@ -34,7 +34,7 @@ enum iommu_dma_pasid_mode {
  * @id: tells what was enabled from what the device enables later
  * @mode: the mode
  *
- * Only iommu_dma_pasid_hold() writes it, and nobody else looks inside.
+ * Only iommu_dma_pasid_take() writes it, and nobody else looks inside.
  */
 struct iommu_dma_pasid_hold {
 	struct iommu_group *group;
@@ -55,7 +55,8 @@ struct iommu_dma_pasid_hold {
  *
  * A mode has one PASID in an IOMMU group: a call for one that is enabled, by
  * whatever device of the group, returns the same PASID. Each call that
- * succeeds has to be undone by iommu_dma_pasid_disable().
+ * succeeds has to be undone by iommu_dma_pasid_disable(); for IOMMU_DMA_PASID_KVA
+ * before the device leaves D0.
  *
  * Context: may sleep; takes the group's mutex, and one that all devices share, so
  * not where memory is reclaimed, nor with an mmap lock held.
@@ -95,9 +96,12 @@ int iommu_dma_pasid_disable(struct device *dev, struct iommu_domain **domain,
  * @size: its size in bytes
  * @prot: IOMMU_READ, IOMMU_WRITE, or both; IOMMU_CACHE goes without saying
  *
- * Whole pages are mapped, and each page counts how often that was done.
+ * Whole pages are mapped, and each page counts how often that was done. Where
+ * iommu.kva_fast=1 lets the device walk the kernel's own page table, only
+ * counts change, and a buffer in vmalloc space is refused with -EINVAL.
  *
- * Context: may sleep.
+ * Context: may sleep; takes a mutex and allocates with GFP_KERNEL, so not where
+ * memory is reclaimed.
  *
  * Return: 0; -EINVAL for what is no such buffer, is on the caller's stack, may
  * not be written by anybody, or is not made of whole pages although the device
@@ -115,9 +119,11 @@ int iommu_map_kva(struct iommu_domain *domain, void *cpu_addr, size_t size,
  * @size: its size in bytes
  *
  * Pages that no other buffer shares are unmapped. When this returns, no cache
- * of the IOMMU or of a device knows them any more.
+ * of the IOMMU or of a device knows them any more, unless the device walks the
+ * kernel's own page table: then the pages stay within its reach.
  *
- * Context: may sleep.
+ * Context: may sleep; takes the mutex that iommu_map_kva() allocates with, so
+ * not where memory is reclaimed.
  *
  * Return: 0, -EINVAL for bad arguments, or -ENOENT if a page is not mapped; then
  * nothing has changed.
@@ -125,7 +131,7 @@ int iommu_map_kva(struct iommu_domain *domain, void *cpu_addr, size_t size,
 int iommu_unmap_kva(struct iommu_domain *domain, void *cpu_addr, size_t size);
 
 /**
- * iommu_dma_pasid_hold() - enable a mode for something that may outlive the driver
+ * iommu_dma_pasid_take() - enable a mode for something that may outlive the driver
  * @dev: the device; the caller is the driver that is bound to it, and uses the
  *	 DMA API
  * @hold: where to put what was enabled
@@ -140,11 +146,11 @@ int iommu_unmap_kva(struct iommu_domain *domain, void *cpu_addr, size_t size);
  *
  * Return: as iommu_dma_pasid_enable().
  */
-int iommu_dma_pasid_hold(struct device *dev, struct iommu_dma_pasid_hold *hold,
+int iommu_dma_pasid_take(struct device *dev, struct iommu_dma_pasid_hold *hold,
 			 enum iommu_dma_pasid_mode mode);
 
 /**
- * iommu_dma_pasid_release() - undo one iommu_dma_pasid_hold()
+ * iommu_dma_pasid_release() - undo one iommu_dma_pasid_take()
  * @hold: what was got; not to be used any more
  *
  * As iommu_dma_pasid_disable(). If the core has disabled the mode before,
@@ -216,7 +222,7 @@ static inline int iommu_unmap_kva(struct iommu_domain *domain, void *cpu_addr,
 	return -EINVAL;
 }
 
-static inline int iommu_dma_pasid_hold(struct device *dev,
+static inline int iommu_dma_pasid_take(struct device *dev,
 				       struct iommu_dma_pasid_hold *hold,
 				       enum iommu_dma_pasid_mode mode)
 {

@@ -4,7 +4,8 @@
  * extensions: the device fills a buffer by its kernel virtual address.
  *
  * To make it probe, QEMU must be run with "-device pasid-testdev", and the device
- * be given to this driver by driver_override.
+ * be given to this driver by driver_override; with iommu.kva_fast=1 it fails, as
+ * the device then reaches what was unmapped.
  */
 #include <linux/io-64-nonatomic-lo-hi.h>
 #include <linux/iommu-dma-pasid.h>

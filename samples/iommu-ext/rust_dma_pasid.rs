@@ -4,7 +4,8 @@
 //!
 //! The driver uses each mode in turn: it tells the device to fill memory, by an address and
 //! with a PASID of that mode, and has the device compare. Then it drops the PASID, and tries
-//! again. To make it probe, QEMU must be run with `-device pasid-testdev`.
+//! again. To make it probe, QEMU must be run with `-device pasid-testdev`, and the kernel without
+//! `iommu.kva_fast=1`, with which the device goes on reaching what is not mapped any more.
 
 use kernel::{
     device::{
@@ -209,6 +210,18 @@ fn show_all(dev: &Device<Bound>, bar: &Bar0<'_>) -> Result {
         return Err(EIO);
     }
     dev_info!(dev, "kva: PASID {} works\n", target.pasid);
+
+    let mapping = pasid.map_read(buffer)?;
+    let target = Target {
+        addr: pasid.target(mapping.address()),
+        ..target
+    };
+    if operate(bar, VERIFY, target)? != OK || operate(bar, FILL, target)? != WRITE_FAULT {
+        return Err(EIO);
+    }
+    dev_info!(dev, "kva: PASID {} reads\n", target.pasid);
+
+    drop(mapping);
     if operate(bar, FILL, target)? != WRITE_FAULT {
         return Err(EIO);
     }

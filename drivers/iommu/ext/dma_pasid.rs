@@ -708,7 +708,7 @@ pub unsafe extern "C" fn iommu_dma_pasid_disable(
 ///
 /// As for the C function.
 #[export]
-pub unsafe extern "C" fn iommu_dma_pasid_hold(
+pub unsafe extern "C" fn iommu_dma_pasid_take(
     dev: *mut bindings::device,
     hold: *mut bindings::iommu_dma_pasid_hold,
     mode: bindings::iommu_dma_pasid_mode,

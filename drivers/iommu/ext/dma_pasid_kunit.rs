@@ -320,7 +320,7 @@ mod tests {
             // SAFETY: The device is valid, and there is room for the results.
             unsafe {
                 assert_eq!(iommu_dma_pasid_enable(dev, &raw mut domain, mode), ENODEV);
-                assert_eq!(iommu_dma_pasid_hold(dev, &raw mut hold, mode), ENODEV);
+                assert_eq!(iommu_dma_pasid_take(dev, &raw mut hold, mode), ENODEV);
                 assert_eq!(iommu_dma_pasid_disable(dev, &raw mut domain, mode), EINVAL);
             }
         }

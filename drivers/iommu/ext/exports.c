@@ -39,7 +39,7 @@ EXPORT_SYMBOL_GPL(iommu_driver_domain_alloc_user);
 EXPORT_SYMBOL_GPL(iommu_driver_domain_alloc_paging);
 EXPORT_SYMBOL_GPL(iommu_dma_pasid_enable);
 EXPORT_SYMBOL_GPL(iommu_dma_pasid_disable);
-EXPORT_SYMBOL_GPL(iommu_dma_pasid_hold);
+EXPORT_SYMBOL_GPL(iommu_dma_pasid_take);
 EXPORT_SYMBOL_GPL(iommu_dma_pasid_release);
 EXPORT_SYMBOL_GPL(iommu_dma_pasid_map_kva);
 EXPORT_SYMBOL_GPL(iommu_dma_pasid_unmap_kva);

@@ -85,11 +85,6 @@ impl<M: Mode> Address<M> {
             _mode: PhantomData,
         }
     }
-
-    /// The address that many bytes further on.
-    pub fn offset(self, bytes: usize) -> Self {
-        Self::new(self.raw.wrapping_add(bytes as u64))
-    }
 }
 
 impl Address<Bypass> {
@@ -149,7 +144,7 @@ impl Address<Iova> {
 ///
 /// # Invariants
 ///
-/// `hold` was got by `iommu_dma_pasid_hold()` for `M`, with this PASID, and was not released.
+/// `hold` was got by `iommu_dma_pasid_take()` for `M`, with this PASID, and was not released.
 #[must_use = "the PASID is given up when this is dropped"]
 pub struct Pasid<'a, M: Mode> {
     hold: bindings::iommu_dma_pasid_hold,
@@ -168,7 +163,7 @@ impl<'a, M: Mode> Pasid<'a, M> {
     pub fn enable(dev: &'a Device<Bound>) -> Result<Self> {
         let mut hold = bindings::iommu_dma_pasid_hold::default();
         // SAFETY: `dev` is valid and a driver is bound to it; there is room for the hold.
-        let ret = unsafe { bindings::iommu_dma_pasid_hold(dev.as_raw(), &raw mut hold, M::RAW) };
+        let ret = unsafe { bindings::iommu_dma_pasid_take(dev.as_raw(), &raw mut hold, M::RAW) };
 
         to_result(ret)?;
         // INVARIANT: It was got just now.
@@ -248,11 +243,6 @@ impl<A: Allocator> Mapping<'_, '_, A> {
     /// Where the buffer begins.
     pub fn address(&self) -> Address<Kva> {
         Address::new(self.buffer.as_ptr().addr() as u64)
-    }
-
-    /// How many bytes it has.
-    pub fn size(&self) -> usize {
-        self.buffer.len()
     }
 
     /// Takes the buffer back; [`None`] if the core has disabled the mode before, see [`Drop`].

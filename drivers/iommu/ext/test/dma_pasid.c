@@ -478,7 +478,7 @@ static int pasid_map_special(struct pasid_use *use, struct dma_pasid_test_specia
 		break;
 	case DMA_PASID_TEST_GUARD:
 		made = vmalloc(PAGE_SIZE);
-		cpu = made + PAGE_SIZE;
+		cpu = made ? made + PAGE_SIZE : NULL;
 		break;
 	case DMA_PASID_TEST_TEXT_VMAP:
 		again = pasid_vmap_again(vmalloc_noprof, PAGE_KERNEL);
@@ -582,7 +582,7 @@ static int pasid_hold(struct pasid_file *file, struct pci_dev *pdev,
 {
 	if (args->hold >= DMA_PASID_TEST_NR_HOLDS || file->held[args->hold])
 		return -EINVAL;
-	args->ret = iommu_dma_pasid_hold(&pdev->dev, &file->holds[args->hold], args->mode);
+	args->ret = iommu_dma_pasid_take(&pdev->dev, &file->holds[args->hold], args->mode);
 	file->held[args->hold] = args->ret > 0;
 	return 0;
 }
@@ -629,7 +629,7 @@ static int pasid_load_run(void *data)
 
 	while (!kthread_should_stop()) {
 		cond_resched();
-		ret = iommu_dma_pasid_hold(&load->pdev->dev, &hold, IOMMU_DMA_PASID_KVA);
+		ret = iommu_dma_pasid_take(&load->pdev->dev, &hold, IOMMU_DMA_PASID_KVA);
 		if (ret < 0) {
 			load->result.refused += ret == -EPERM;
 			load->result.bad += ret != -EPERM;

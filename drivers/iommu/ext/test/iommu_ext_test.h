@@ -782,7 +782,7 @@ struct dma_pasid_test_stress {
 #define DMA_PASID_TEST_NR_HOLDS		4
 
 /**
- * struct dma_pasid_test_hold - iommu_dma_pasid_hold()
+ * struct dma_pasid_test_hold - iommu_dma_pasid_take()
  * @dev: the device
  * @mode: enum iommu_dma_pasid_mode
  * @hold: its number, which is not in use

@@ -76,7 +76,8 @@ TEST_F_TIMEOUT(samples, rust, 120)
 	static const char * const lines[] = {
 		"iova: PASID 1 works", "iova: PASID 1 is blocked",
 		"bypass: PASID 1 works", "bypass: PASID 1 is blocked",
-		"kva: PASID 1 works", "kva: PASID 1 is blocked",
+		"kva: PASID 1 works", "kva: PASID 1 reads",
+		"kva: PASID 1 is blocked",
 	};
 
 	EXPECT_EQ(0, start(self, "rust_dma_pasid"));
