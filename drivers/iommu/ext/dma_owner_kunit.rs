@@ -37,6 +37,9 @@ const EOVERFLOW: c_int = -(bindings::EOVERFLOW as c_int);
 const EPERM: c_int = -(bindings::EPERM as c_int);
 const EPROBE_DEFER: c_int = -(bindings::EPROBE_DEFER as c_int);
 
+/// # Safety
+///
+/// As for an IOMMU driver's operation.
 unsafe extern "C" fn refuse(
     _domain: *mut bindings::iommu_domain,
     _dev: *mut bindings::device,

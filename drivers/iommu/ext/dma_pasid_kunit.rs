@@ -81,6 +81,9 @@ impl Driver {
     }
 }
 
+/// # Safety
+///
+/// As for an IOMMU driver's operation.
 unsafe extern "C" fn alloc(
     dev: *mut bindings::device,
     _flags: u32,
@@ -110,6 +113,9 @@ unsafe extern "C" fn alloc(
     }
 }
 
+/// # Safety
+///
+/// As for an IOMMU driver's operation.
 unsafe extern "C" fn free(domain: *mut bindings::iommu_domain) {
     // SAFETY: It was made by `alloc`, and its driver, whose operations it has, is still there.
     unsafe {
@@ -120,6 +126,9 @@ unsafe extern "C" fn free(domain: *mut bindings::iommu_domain) {
     }
 }
 
+/// # Safety
+///
+/// As for an IOMMU driver's operation.
 unsafe extern "C" fn map(
     _domain: *mut bindings::iommu_domain,
     _iova: c_ulong,
@@ -135,6 +144,9 @@ unsafe extern "C" fn map(
     0
 }
 
+/// # Safety
+///
+/// As for an IOMMU driver's operation.
 unsafe extern "C" fn unmap(
     _domain: *mut bindings::iommu_domain,
     _iova: c_ulong,
@@ -146,6 +158,10 @@ unsafe extern "C" fn unmap(
 }
 
 /// Attaches to the first device, and not to the second.
+///
+/// # Safety
+///
+/// As for an IOMMU driver's operation.
 unsafe extern "C" fn attach_once(
     _domain: *mut bindings::iommu_domain,
     dev: *mut bindings::device,
@@ -163,6 +179,9 @@ unsafe extern "C" fn attach_once(
     }
 }
 
+/// # Safety
+///
+/// As for an IOMMU driver's operation.
 unsafe extern "C" fn detach(
     _domain: *mut bindings::iommu_domain,
     dev: *mut bindings::device,

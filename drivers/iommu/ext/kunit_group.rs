@@ -16,6 +16,9 @@ use kernel::{
     prelude::*, //
 };
 
+/// # Safety
+///
+/// As for an IOMMU driver's operation.
 unsafe extern "C" fn attach(
     _domain: *mut bindings::iommu_domain,
     _dev: *mut bindings::device,
@@ -24,6 +27,9 @@ unsafe extern "C" fn attach(
     0
 }
 
+/// # Safety
+///
+/// As for an IOMMU driver's operation.
 unsafe extern "C" fn attach_pasid(
     _domain: *mut bindings::iommu_domain,
     _dev: *mut bindings::device,

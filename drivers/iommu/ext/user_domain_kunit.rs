@@ -48,6 +48,9 @@ const TYPES: [u32; 7] = [
     bindings::__IOMMU_DOMAIN_NESTED,
 ];
 
+/// # Safety
+///
+/// As for an IOMMU driver's operation.
 unsafe extern "C" fn no_free(_domain: *mut bindings::iommu_domain) {}
 
 /// A domain that stays where it is.
@@ -132,6 +135,9 @@ struct Fixture {
     told: Told,
 }
 
+/// # Safety
+///
+/// As for an IOMMU driver's operation.
 unsafe extern "C" fn say_abilities(
     dev: *mut bindings::device,
     abilities: *mut bindings::iommu_user_domain_abilities,
@@ -154,6 +160,9 @@ unsafe fn copy_of(data: *const bindings::iommu_user_data) -> Option<[u8; LEN]> {
     Some(unsafe { *data.checked.cast::<[u8; LEN]>() })
 }
 
+/// # Safety
+///
+/// As for an IOMMU driver's operation.
 unsafe extern "C" fn alloc_paging(
     dev: *mut bindings::device,
     stage: bindings::iommu_user_domain_stage,
@@ -176,6 +185,9 @@ unsafe extern "C" fn alloc_paging(
     }
 }
 
+/// # Safety
+///
+/// As for an IOMMU driver's operation.
 unsafe extern "C" fn alloc_nested(
     dev: *mut bindings::device,
     parent: *mut bindings::iommu_domain,
