@@ -138,14 +138,27 @@ impl Selection {
 
 /// Runs the selected suites and returns all results, judged.
 pub fn run(lab: &mut Lab, selection: &Selection) -> Result<Vec<Record>> {
-    let mut ledger = Ledger::default();
-    all(lab, &mut ledger, selection)?;
-    judge(lab.ctx, ledger)
+    let (records, end) = attempt(lab, selection)?;
+    end.map(|()| records)
 }
 
-fn judge(ctx: &Ctx, ledger: Ledger) -> Result<Vec<Record>> {
-    let file = ctx.repo.join("scripts/skips.toml");
-    Ok(ledger.judge(&Skips::read(&file)?, &file))
+/// The same, and how it ended: if something broke, the results so far, and a failure that says so.
+fn attempt(lab: &mut Lab, selection: &Selection) -> Result<(Vec<Record>, Result<()>)> {
+    let file = lab.ctx.repo.join("scripts/skips.toml");
+    let skips = Skips::read(&file)?;
+    let mut ledger = Ledger::default();
+    let end = all(lab, &mut ledger, selection);
+    if let Err(error) = &end {
+        let log = lab.logs();
+        let source = Source {
+            suite: "test",
+            profile: "run",
+            program: "suites",
+            log: &log,
+        };
+        ledger.fail(source, "all", format!("{error:#}"));
+    }
+    Ok((ledger.judge(&skips, &file), end))
 }
 
 fn all(lab: &mut Lab, ledger: &mut Ledger, selection: &Selection) -> Result<()> {
@@ -179,18 +192,8 @@ pub fn test(ctx: &Ctx) -> Result<()> {
     let mut lab = Lab::new(ctx)?;
     let selection = Selection::new(ctx, &lab.profiles.names())?;
     ctx.hold()?;
-    let mut ledger = Ledger::default();
-    if let Err(error) = all(&mut lab, &mut ledger, &selection) {
-        let log = lab.logs();
-        let source = Source {
-            suite: "test",
-            profile: "run",
-            program: "suites",
-            log: &log,
-        };
-        ledger.fail(source, "all", format!("{error:#}"));
-    }
-    summary(ctx, &judge(ctx, ledger)?)
+    let (records, _) = attempt(&mut lab, &selection)?;
+    summary(ctx, &records)
 }
 
 /// Tests failed; the summary has said so.
