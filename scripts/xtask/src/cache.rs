@@ -106,7 +106,11 @@ fn is_enough(cache: &Path, free: u64, needed: u64) -> Result<()> {
 
 /// A path of its own in the cache for something unfinished.
 pub fn scratch(ctx: &Ctx, name: &str) -> Result<PathBuf> {
-    let path = ctx.cache.join("tmp").join(name);
+    vacant(&ctx.cache, name)
+}
+
+fn vacant(cache: &Path, name: &str) -> Result<PathBuf> {
+    let path = cache.join("tmp").join(name);
     remove(&path)?;
     Ok(path)
 }
@@ -160,12 +164,10 @@ pub fn remove(path: &Path) -> Result<()> {
 /// Removes something of the cache so that, wherever this is interrupted, it is there whole or
 /// not at all.
 pub fn discard(cache: &Path, path: &Path) -> Result<()> {
-    let aside = cache.join("tmp/discarded");
-    remove(&aside)?;
+    let aside = vacant(cache, "discarded")?;
     if !path.exists() {
         return Ok(());
     }
-    fs::create_dir_all(cache.join("tmp"))?;
     fs::rename(path, &aside).with_context(|| format!("cannot remove {}", path.display()))?;
     remove(&aside)
 }

@@ -466,7 +466,7 @@ mod tests {
     fn one_root_is_left() {
         let cache = tempfile::tempdir().unwrap();
         let dir = |name: &str| cache.path().join(name);
-        for name in ["root-old", "root-new", "src"] {
+        for name in ["root-old", "root-new", "src", "tmp"] {
             fs::create_dir(dir(name)).unwrap();
         }
         remove_others(cache.path(), &dir("root-new")).unwrap();
