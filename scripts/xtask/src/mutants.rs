@@ -220,6 +220,10 @@ fn baseline(ctx: &Ctx, mutants: &[Mutant]) -> Result<Vec<Record>> {
         .filter(|pattern| is_of_a_guest(pattern))
         .cloned()
         .collect();
+    if guests.is_empty() {
+        return Ok(Vec::new());
+    }
+    ctx.say("\nThe lean kernel without a mutant");
     let selection = Selection {
         kernel: Some(Flavour::Lean),
         until: Vec::new(),
@@ -308,7 +312,6 @@ pub fn run(ctx: &Ctx) -> Result<()> {
         mutants.len(),
         seconds(Duration::from_secs(u64::from(all)))
     ));
-    ctx.say("\nThe lean kernel without a mutant");
     let baseline = baseline(ctx, &mutants)?;
     let mut progress = Progress {
         start: Instant::now(),
