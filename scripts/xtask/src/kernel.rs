@@ -102,6 +102,7 @@ pub fn sandbox(ctx: &Ctx, root: &Root, tree: &Path, build: &Path) -> Sandbox {
     Sandbox::new(ctx, root)
         .ro(tree, "/src")
         .rw(build, "/build")
+        .ro(&ctx.repo.join("scripts/kernel-cc"), "/kernel-cc")
         .cwd("/src")
         .env("KBUILD_BUILD_USER", "iommu-ext")
         .env("KBUILD_BUILD_HOST", "iommu-ext")
@@ -112,7 +113,7 @@ pub fn sandbox(ctx: &Ctx, root: &Root, tree: &Path, build: &Path) -> Sandbox {
 
 pub fn make(sandbox: &Sandbox) -> Command {
     let mut command = sandbox.command("make");
-    command.args(["O=/build", "LLVM=1", "CC=ccache clang"]);
+    command.args(["O=/build", "LLVM=1", "CC=/kernel-cc"]);
     command
 }
 

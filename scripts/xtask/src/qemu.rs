@@ -167,6 +167,8 @@ pub fn build(ctx: &Ctx, target: Target) -> Result<QemuBuild> {
             Sandbox::new(ctx, &root)
                 .ro(&tree, "/src")
                 .rw(dir, "/build")
+                // As scripts/kernel-cc; nothing here takes files in by .incbin.
+                .env("CCACHE_DEPEND", "1")
                 .cwd("/build")
         };
         let configured_stamp = build.join(".xtask-configured");
