@@ -115,15 +115,24 @@ fn vacant(cache: &Path, name: &str) -> Result<PathBuf> {
     Ok(path)
 }
 
-/// Begins a variant's build as a copy of the plain one, if there is one.
-pub fn seed(ctx: &Ctx, step: &mut Step, plain: &Path, build: &Path) -> Result<()> {
-    if build.is_dir() || !plain.is_dir() {
+/// Begins a build as a copy of a similar one, adapted by `adapt`, if there is that one and not yet
+/// this one.
+pub fn seed(
+    ctx: &Ctx,
+    step: &mut Step,
+    similar: &Path,
+    build: &Path,
+    adapt: impl FnOnce(&Path) -> Result<()>,
+) -> Result<()> {
+    if build.is_dir() || !similar.is_dir() {
         return Ok(());
     }
-    step.note("copying the plain build");
-    let tmp = scratch(ctx, "build")?;
+    step.note("copying a similar build");
+    let name = build.file_name().unwrap_or_default();
+    let tmp = scratch(ctx, &name.to_string_lossy())?;
     let mut copy = Command::new("cp");
-    step.run(copy.args(["-a", "--reflink=auto"]).arg(plain).arg(&tmp))?;
+    step.run(copy.args(["-a", "--reflink=auto"]).arg(similar).arg(&tmp))?;
+    adapt(&tmp)?;
     fs::rename(&tmp, build).with_context(|| format!("cannot create {}", build.display()))
 }
 

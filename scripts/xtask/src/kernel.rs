@@ -8,6 +8,7 @@ use crate::root::{self, Root};
 use crate::sandbox::Sandbox;
 use crate::tree::{self, Tree};
 use anyhow::{Context, Result};
+use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -50,6 +51,17 @@ impl Flavour {
             Flavour::Pristine => &["base", "x86_64", "pristine"],
             Flavour::Um => &["um"],
             Flavour::UmSmp => &["um", "um-smp"],
+        }
+    }
+
+    /// The kernel that this one begins as a copy of: most objects, or at least the tools that
+    /// kbuild makes first, are the same.
+    pub fn base(self) -> Option<Flavour> {
+        match self {
+            Flavour::Off => Some(Flavour::Lean),
+            Flavour::Pristine => Some(Flavour::Off),
+            Flavour::UmSmp => Some(Flavour::Um),
+            Flavour::Lean | Flavour::Debug | Flavour::Um => None,
         }
     }
 
@@ -129,13 +141,18 @@ fn counter() -> impl FnMut(&str) -> Option<String> {
     }
 }
 
+/// The source of a kernel.
+pub fn tree(ctx: &Ctx, root: &Root, flavour: Flavour) -> Result<Tree> {
+    match flavour {
+        Flavour::Pristine => tree::pristine(ctx, root),
+        _ => tree::patched(ctx, root),
+    }
+}
+
 /// Builds a kernel, or does nothing if the cache has it.
 pub fn build(ctx: &Ctx, flavour: Flavour) -> Result<KernelBuild> {
     let root = root::prepare(ctx)?;
-    let tree = match flavour {
-        Flavour::Pristine => tree::pristine(ctx, &root)?,
-        _ => tree::patched(ctx, &root)?,
-    };
+    let tree = tree(ctx, &root, flavour)?;
     let configs = ctx.repo.join("scripts/configs");
     let fragments: Vec<PathBuf> = flavour
         .fragments()
@@ -149,6 +166,10 @@ pub fn build(ctx: &Ctx, flavour: Flavour) -> Result<KernelBuild> {
         .join("build")
         .join(format!("{}-{}", tree.source.key, flavour.name()));
     let build = PathBuf::from(format!("{}{}", plain.display(), ctx.suffix));
+    let base = match flavour.base() {
+        Some(base) if !plain.is_dir() && !build.is_dir() => Some(self::build(ctx, base)?),
+        _ => None,
+    };
     let stamp = build.join(".xtask-built");
     if !cache::is_stamped(&stamp, &key) {
         let name = format!(
@@ -160,7 +181,12 @@ pub fn build(ctx: &Ctx, flavour: Flavour) -> Result<KernelBuild> {
         let hint = "read the first error in the log; a build that goes wrong in files of the series means that \
                     they do not fit this kernel. The next run goes on where this one ended.";
         ctx.step(&name, hint, |step| {
-            cache::seed(ctx, step, &plain, &build)?;
+            cache::seed(ctx, step, &plain, &build, |_| Ok(()))?;
+            if let Some(base) = &base {
+                cache::seed(ctx, step, &base.build, &build, |copy| {
+                    drop_made_from_others(copy, &base.tree, &tree.dir)
+                })?;
+            }
             fs::create_dir_all(&build)?;
             cache::remove(&stamp)?;
             compile(ctx, step, flavour, &root, &tree, &build, &fragments)?;
@@ -235,6 +261,38 @@ fn drop_made_since(marker: &Path, build: &Path) -> Result<()> {
     Ok(())
 }
 
+/// Removes from a build folder what kbuild made there in the tree `other` from a file that `tree`
+/// has otherwise, or has not: make goes by the age of files, which says nothing across trees. What
+/// depends on the configuration, kbuild knows itself.
+fn drop_made_from_others(build: &Path, other: &Path, tree: &Path) -> Result<()> {
+    let mut same: HashMap<String, bool> = HashMap::new();
+    for entry in walkdir::WalkDir::new(build) {
+        let entry = entry?;
+        let name = entry.file_name().to_string_lossy();
+        let Some(made) = name
+            .strip_prefix('.')
+            .and_then(|name| name.strip_suffix(".cmd"))
+        else {
+            continue;
+        };
+        let recipe = fs::read_to_string(entry.path())
+            .with_context(|| format!("cannot read {}", entry.path().display()))?;
+        let mut sources = recipe
+            .split_whitespace()
+            .filter_map(|word| word.trim_end_matches([')', '"']).strip_prefix("/src/"));
+        let is_same = |source: &str| {
+            *same.entry(source.to_owned()).or_insert_with(|| {
+                let read = |tree: &Path| fs::read(tree.join(source)).ok();
+                read(other) == read(tree)
+            })
+        };
+        if !sources.all(is_same) {
+            cache::remove(&entry.path().with_file_name(made))?;
+        }
+    }
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -256,5 +314,40 @@ mod tests {
         drop_made_since(&marker, dir.path()).unwrap();
         assert!(old.exists() && source.exists());
         assert!(!new.exists() && !bindings.exists());
+    }
+
+    #[test]
+    fn a_copied_build_loses_what_other_sources_made() {
+        let dir = tempfile::tempdir().unwrap();
+        let write = |name: &str, text: &str| {
+            let path = dir.path().join(name);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, text).unwrap();
+        };
+        for (file, patched, released) in [("a.h", "1", "1"), ("b.h", "2", "1"), ("c.c", "1", "1")] {
+            write(&format!("patched/{file}"), patched);
+            write(&format!("released/{file}"), released);
+        }
+        write("patched/new.c", "");
+        for (object, sources) in [
+            (
+                "kept",
+                "source_kept.o := /src/c.c\n\ndeps_kept.o := \\\n  /src/a.h \\\n",
+            ),
+            (
+                "header",
+                "source_header.o := /src/c.c\n\ndeps_header.o := \\\n  /src/b.h \\\n",
+            ),
+            ("new", "source_new.o := /src/new.c\n"),
+        ] {
+            write(&format!("build/d/{object}.o"), "");
+            write(&format!("build/d/.{object}.o.cmd"), sources);
+        }
+        let [build, patched, released] =
+            ["build", "patched", "released"].map(|name| dir.path().join(name));
+        drop_made_from_others(&build, &patched, &released).unwrap();
+        let is_left = |object: &str| build.join("d").join(object).exists();
+        assert!(is_left("kept.o"));
+        assert!(!is_left("header.o") && !is_left("new.o"));
     }
 }

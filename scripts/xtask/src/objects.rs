@@ -183,23 +183,27 @@ impl<'a> Elf<'a> {
 
 /// The objects of a build that come from a C file of its tree, and differ from those of the other
 /// build: how many were compared, and for each that differs its path and the first section that
-/// does. Whether there is Rust in the kernel makes a difference where it is asked for.
+/// does; also those that are linked into one of the kernels only. Whether there is Rust in the
+/// kernel makes a difference where it is asked for.
 pub fn differences(tree: &Path, build: &Path, other: &Path) -> Result<(usize, Vec<String>)> {
-    let mut compared = 0;
+    let counts = |path: &Path| -> Result<bool> {
+        let source = tree.join(path.with_extension("c"));
+        let is_object = path.extension().is_some_and(|ext| ext == "o");
+        Ok(is_object && source.is_file() && !differs_anyway(&source)?)
+    };
     let mut found = Vec::new();
+    // A folder may hold objects that nothing asks for any more.
+    for path in linked(build)?.symmetric_difference(&linked(other)?) {
+        if counts(Path::new(path))? {
+            found.push(format!("{path}: is in one kernel only"));
+        }
+    }
+    let mut compared = 0;
     for entry in WalkDir::new(build).sort_by_file_name() {
         let entry = entry?;
         let path = entry.path().strip_prefix(build)?;
-        let source = tree.join(path.with_extension("c"));
-        if path.extension().is_none_or(|ext| ext != "o") || !source.is_file() {
-            continue;
-        }
         let twin = other.join(path);
-        if differs_anyway(&source)? {
-            continue;
-        }
-        if !twin.is_file() {
-            found.push(format!("{}: is in one kernel only", path.display()));
+        if !counts(path)? || !twin.is_file() {
             continue;
         }
         compared += 1;
@@ -208,6 +212,48 @@ pub fn differences(tree: &Path, build: &Path, other: &Path) -> Result<(usize, Ve
         }
     }
     Ok((compared, found))
+}
+
+/// The objects that a kernel is linked from.
+fn linked(build: &Path) -> Result<BTreeSet<String>> {
+    let archive = build.join("vmlinux.a");
+    let content = fs::read(&archive).with_context(|| archive.display().to_string())?;
+    members(&content).with_context(|| format!("{} is no thin archive", archive.display()))
+}
+
+/// The names in a thin archive. Only its tables have content in it: that of symbols, and that of
+/// the names which do not fit into a header.
+fn members(archive: &[u8]) -> Option<BTreeSet<String>> {
+    let mut rest = archive.strip_prefix(b"!<thin>\n")?;
+    let mut long: &[u8] = &[];
+    let mut members = BTreeSet::new();
+    while let Some((header, after)) = rest.split_at_checked(60) {
+        let name = std::str::from_utf8(&header[..16]).ok()?.trim_end();
+        let size: usize = std::str::from_utf8(&header[48..58])
+            .ok()?
+            .trim()
+            .parse()
+            .ok()?;
+        rest = after;
+        if ["/", "//", "/SYM64/"].contains(&name) {
+            let table;
+            (table, rest) = rest.split_at_checked(size.next_multiple_of(2))?;
+            if name == "//" {
+                long = table;
+            }
+            continue;
+        }
+        let name = match name.strip_prefix('/') {
+            Some(at) => long
+                .get(at.parse().ok()?..)?
+                .split(|byte| *byte == b'\n')
+                .next()?,
+            None => name.as_bytes(),
+        };
+        let name = std::str::from_utf8(name).ok()?;
+        members.insert(name.strip_suffix('/')?.to_owned());
+    }
+    rest.is_empty().then_some(members)
 }
 
 /// What an object defines: functions and data, static ones too.
@@ -338,6 +384,40 @@ mod tests {
         assert!(defined(&path).is_err());
     }
 
+    /// A thin archive. Names of more than 15 characters are in a table.
+    fn archive(names: &[&str]) -> Vec<u8> {
+        let header = |name: &str, size: usize| format!("{name:<48}{size:<10}`\n");
+        let (mut table, mut members) = (String::new(), String::new());
+        for name in names {
+            if name.len() < 16 {
+                members += &header(&format!("{name}/"), 1000);
+            } else {
+                members += &header(&format!("/{}", table.len()), 1000);
+                table += &format!("{name}/\n");
+            }
+        }
+        let table = format!("{}{table}", header("//", table.len()));
+        let pad = if table.len() % 2 == 1 { "\n" } else { "" };
+        let symbols = header("/", 4) + "1234";
+        ["!<thin>\n", &symbols, &table, pad, &members]
+            .concat()
+            .into_bytes()
+    }
+
+    #[test]
+    fn an_archive_has_members() {
+        let names = [
+            "a.o",
+            "drivers/iommu/iommu.o",
+            "lib/x.o",
+            "drivers/iommu/ext/y.o",
+        ];
+        let content = archive(&names);
+        assert_eq!(members(&content).unwrap(), names.map(str::to_owned).into());
+        assert_eq!(members(&content[..content.len() - 1]), None);
+        assert_eq!(members(b"!<arch>\n"), None);
+    }
+
     #[test]
     fn objects_have_a_source_and_a_twin() {
         let dir = tempfile::tempdir().unwrap();
@@ -351,22 +431,26 @@ mod tests {
         for name in ["a.c", "b.c", "c.c"] {
             fs::write(tree.join(name), "").unwrap();
         }
+        // c.o lies in both folders, but is linked into one kernel only.
+        fs::write(build.join("vmlinux.a"), archive(&["a.o", "b.o", "c.o"])).unwrap();
+        fs::write(other.join("vmlinux.a"), archive(&["b.o", "a.o"])).unwrap();
         fs::write(tree.join("d.c"), "if (IS_ENABLED(CONFIG_RUST))").unwrap();
         for name in ["a.o", "b.o", "c.o", "d.o", "linked.o"] {
             put(&build, name, b"1");
         }
         put(&other, "a.o", b"1");
         put(&other, "b.o", b"2");
+        put(&other, "c.o", b"1");
         put(&other, "d.o", b"2");
         put(&other, "linked.o", b"2");
         let (compared, found) = differences(&tree, &build, &other).unwrap();
         assert_eq!(
             (compared, found),
             (
-                2,
+                3,
                 vec![
+                    "c.o: is in one kernel only".to_owned(),
                     "b.o: .text differs".to_owned(),
-                    "c.o: is in one kernel only".to_owned()
                 ]
             )
         );

@@ -160,7 +160,7 @@ pub fn build(ctx: &Ctx, target: Target) -> Result<QemuBuild> {
     ctx.step(&format!("qemu {arch}{}", ctx.suffix), hint, |step| {
         step.note("patching");
         tree::seed(&trees.join(&plain), &tree)?;
-        cache::seed(ctx, step, &builds.join(&plain), &build)?;
+        cache::seed(ctx, step, &builds.join(&plain), &build, |_| Ok(()))?;
         cache::remove(&stamp)?;
         tree::settle(&source.dir, &changes, &tree)?;
         let sandbox = |dir: &Path| {
