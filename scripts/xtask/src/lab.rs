@@ -10,7 +10,9 @@ use crate::initramfs::{self, Entry};
 use crate::kernel::{self, Flavour, KernelBuild};
 use crate::proc;
 use crate::qemu::{self, QemuBuild, Target};
+use crate::root;
 use crate::selftests;
+use crate::source;
 use crate::um;
 use anyhow::{Context, Result};
 use std::collections::HashMap;
@@ -71,9 +73,29 @@ impl<'a> Lab<'a> {
         }
     }
 
+    /// Builds the emulator and kernels in parallel. No two kernels may want the same base, or each
+    /// other ([`Flavour::base`]).
+    pub fn prepare(&self, flavours: &[Flavour]) -> Result<()> {
+        let ctx = self.ctx;
+        let root = root::prepare(ctx)?;
+        source::qemu(ctx, &root)?;
+        for flavour in flavours {
+            kernel::tree(ctx, &root, *flavour)?;
+        }
+        let kernels = flavours.iter().copied().map(Some);
+        proc::in_parallel([None].into_iter().chain(kernels), |part| match part {
+            None => qemu::build(ctx, Target::X86_64).map(drop),
+            Some(flavour) => kernel::build(ctx, flavour).map(drop),
+        })?;
+        Ok(())
+    }
+
     pub fn system(&mut self, flavour: Flavour) -> Result<System> {
         if let Some(system) = self.systems.get(&flavour) {
             return Ok(system.clone());
+        }
+        if self.qemu.is_none() {
+            self.prepare(&[flavour])?;
         }
         // Before anything is announced that needs it.
         self.qemu()?;

@@ -8,15 +8,20 @@ use nix::sys::signal::{killpg, Signal};
 use nix::unistd::{getppid, setpgid, Pid};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
+use std::collections::BTreeMap;
 use std::ops::{Deref, DerefMut};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command};
+use std::sync::mpsc::{self, RecvTimeoutError};
 use std::sync::Mutex;
+use std::thread::{self, ThreadId};
+use std::time::Duration;
 
-static GROUPS: Mutex<Vec<Pid>> = Mutex::new(Vec::new());
+/// The thread that started a child, and the child's process group.
+static GROUPS: Mutex<Vec<(ThreadId, Pid)>> = Mutex::new(Vec::new());
 
-fn groups() -> std::sync::MutexGuard<'static, Vec<Pid>> {
+fn groups() -> std::sync::MutexGuard<'static, Vec<(ThreadId, Pid)>> {
     GROUPS
         .lock()
         .unwrap_or_else(|poisoned| poisoned.into_inner())
@@ -45,7 +50,7 @@ impl Drop for Proc {
     fn drop(&mut self) {
         // Before it is waited for, the group's number cannot belong to anybody else.
         let _ = killpg(self.group, Signal::SIGKILL);
-        groups().retain(|group| *group != self.group);
+        groups().retain(|(_, group)| *group != self.group);
         let _ = self.child.wait();
     }
 }
@@ -87,7 +92,7 @@ pub fn spawn(command: &mut Command) -> Result<Proc> {
         .spawn()
         .with_context(|| format!("cannot start {}", command.get_program().to_string_lossy()))?;
     let group = Pid::from_raw(child.id() as i32);
-    groups().push(group);
+    groups().push((thread::current().id(), group));
     Ok(Proc { child, group })
 }
 
@@ -101,8 +106,55 @@ pub fn interactive(command: &mut Command) -> Result<std::process::ExitStatus> {
 
 /// Kills all children. Who waits for one sees it die.
 pub fn kill_all() {
-    for group in groups().iter() {
+    kill(|_| true);
+}
+
+/// The same for those that some threads started.
+fn kill(by: impl Fn(ThreadId) -> bool) {
+    for (_, group) in groups().iter().filter(|(thread, _)| by(*thread)) {
         let _ = killpg(*group, Signal::SIGKILL);
+    }
+}
+
+/// Does the same with several items in parallel, each in a thread: where one makes use of one
+/// processor only, others have the rest. When one fails, the children of the others are killed.
+pub fn in_parallel<I: Send, T: Send>(
+    items: impl IntoIterator<Item = I>,
+    work: impl Fn(I) -> Result<T> + Sync,
+) -> Result<Vec<T>> {
+    let (sender, results) = mpsc::channel();
+    let mut done = BTreeMap::new();
+    let mut cause = None;
+    thread::scope(|scope| {
+        let work = &work;
+        let mut threads = Vec::new();
+        for (i, item) in items.into_iter().enumerate() {
+            let sender = sender.clone();
+            let worker = scope.spawn(move || sender.send((i, work(item))));
+            threads.push(worker.thread().id());
+        }
+        drop(sender);
+        loop {
+            match results.recv_timeout(Duration::from_millis(50)) {
+                Ok((i, Ok(result))) => {
+                    done.insert(i, result);
+                }
+                Ok((_, Err(error))) => {
+                    cause.get_or_insert(error);
+                }
+                // Again and again, for what they start meanwhile.
+                Err(RecvTimeoutError::Timeout) => {
+                    if cause.is_some() {
+                        kill(|thread| threads.contains(&thread));
+                    }
+                }
+                Err(RecvTimeoutError::Disconnected) => break,
+            }
+        }
+    });
+    match cause {
+        Some(error) => Err(error),
+        None => Ok(done.into_values().collect()),
     }
 }
 
@@ -111,7 +163,7 @@ pub fn handle_signals() {
     let Ok(mut signals) = Signals::new([SIGINT, SIGTERM, SIGHUP]) else {
         return;
     };
-    std::thread::spawn(move || {
+    thread::spawn(move || {
         if let Some(signal) = signals.forever().next() {
             kill_all();
             eprintln!("\ninterrupted; the next run continues from here");
@@ -125,6 +177,21 @@ mod tests {
     use super::*;
     use std::io::Read;
     use std::process::Stdio;
+
+    #[test]
+    fn of_parallel_work_the_first_failure_counts() {
+        let run = |command: &[&str]| -> Result<usize> {
+            let status = spawn(Command::new(command[0]).args(&command[1..]))?.wait()?;
+            anyhow::ensure!(status.success(), "{command:?}: {status}");
+            Ok(command.len())
+        };
+        let lengths = in_parallel([&["sleep", "0.2"][..], &["true"]], run).unwrap();
+        assert_eq!(lengths, [2, 1]);
+        let start = std::time::Instant::now();
+        let error = in_parallel([&["sleep", "60"][..], &["false"]], run).unwrap_err();
+        assert!(error.to_string().contains("false"), "{error}");
+        assert!(start.elapsed().as_secs() < 30);
+    }
 
     #[test]
     fn a_descriptor_goes_to_one_child_only() {

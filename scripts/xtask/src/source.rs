@@ -8,6 +8,7 @@ use crate::sandbox::Sandbox;
 use anyhow::{bail, Context, Result};
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 
 /// The oldest kernel that the edits are written for.
 const OLDEST: (u32, u32) = (7, 2);
@@ -231,8 +232,18 @@ pub fn check_kernel(dir: &Path) -> Result<(u32, u32, u32)> {
     Ok(version)
 }
 
-/// The user's own tree: copied, without what builds in it left behind.
+/// The user's own tree, as it is when a run first needs it.
 fn own_kernel(ctx: &Ctx, root: &Root, dir: &Path) -> Result<Source> {
+    static COPY: Mutex<Option<Source>> = Mutex::new(None);
+    let mut copy = COPY.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    if copy.is_none() {
+        *copy = Some(copy_kernel(ctx, root, dir)?);
+    }
+    copy.clone().context("there is no copy of the kernel tree")
+}
+
+/// Copies a tree, without what builds in it left behind.
+fn copy_kernel(ctx: &Ctx, root: &Root, dir: &Path) -> Result<Source> {
     let dir = dir.canonicalize().with_context(|| {
         format!(
             "KSRC={} cannot be read; point it at a kernel tree",

@@ -88,21 +88,36 @@ struct Outcome {
 pub fn run(lab: &mut Lab, ledger: &mut Ledger) -> Result<()> {
     let root = root::prepare(lab.ctx)?;
     let tree = tree::patched(lab.ctx, &root)?;
-    for config in &CONFIGS {
-        let log = suite_log(lab, &format!("compile-{}.log", config.name))?;
-        let outcome = compile(lab.ctx, &root, &tree, config, &log)?;
+    let logs = CONFIGS
+        .iter()
+        .map(|config| suite_log(lab, &format!("compile-{}.log", config.name)))
+        .collect::<Result<Vec<_>>>()?;
+    let ctx = lab.ctx;
+    // One that could not be compiled at all takes nothing from what the others tell.
+    let outcomes = proc::in_parallel(CONFIGS.iter().zip(&logs), |(config, log)| {
+        Ok(compile(ctx, &root, &tree, config, log))
+    })?;
+    let mut end = Ok(());
+    for ((config, log), outcome) in CONFIGS.iter().zip(&logs).zip(outcomes) {
+        let outcome = match outcome {
+            Ok(outcome) => outcome,
+            Err(error) => {
+                end = end.and(Err(error));
+                continue;
+            }
+        };
         let faults = faults(&outcome.text);
         for place in config.places {
             let source = Source {
                 suite: "compile",
                 profile: config.name,
                 program: place.trim_end_matches(".o"),
-                log: &log,
+                log,
             };
             check(ledger, source, "w1", judge(&outcome, &faults, place));
         }
     }
-    Ok(())
+    end
 }
 
 /// Whether all files of a place compiled without a complaint.

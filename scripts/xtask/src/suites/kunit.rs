@@ -22,6 +22,9 @@ fn command_line(suites: &str) -> String {
 }
 
 pub fn run(lab: &mut Lab, ledger: &mut Ledger, selection: &Selection) -> Result<()> {
+    if selection.parts.is_none() {
+        lab.prepare(&[Flavour::Um, Flavour::Debug])?;
+    }
     if selected(&selection.parts, "kunit/um") {
         for (name, suites) in [("kunit", OURS), ("doctest", EXAMPLES)] {
             let guest = lab.um(Flavour::Um, name, &command_line(suites))?;
