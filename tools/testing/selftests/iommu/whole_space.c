@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * All PASIDs at once, in a machine of 1 GiB.
+ * All PASIDs at once, in a machine of 1 GiB. This takes longer than all that is called
+ * ioasid, and T=ioasid is for a quick answer.
  *
  * profiles: small
  */
