@@ -223,24 +223,33 @@ fn compile(
     };
     let key = cache::hash([&tree.kconfig, &root.key]);
     kconfig::configure(step, build, fragments, &key, make)?;
+    restartable(build, || {
+        step.watch(
+            make()
+                .arg(format!("-j{}", ctx.jobs))
+                .args(flavour.targets()),
+            counter(),
+        )?;
+        if flavour.targets().contains(&"modules") {
+            cache::remove(&build.join("xtask-modules"))?;
+            step.note("modules");
+            step.run(make().args(["modules_install", "INSTALL_MOD_PATH=/build/xtask-modules"]))?;
+        }
+        Ok(())
+    })
+}
+
+/// Compiles in a build folder; first drops what was made there by a time that did not come to its
+/// end.
+pub fn restartable<T>(build: &Path, compile: impl FnOnce() -> Result<T>) -> Result<T> {
     let marker = build.join(".xtask-building");
     if marker.exists() {
-        step.note("dropping what an interrupted build left");
         drop_made_since(&marker, build)?;
     }
     fs::write(&marker, "").context("cannot write to the build folder")?;
-    step.watch(
-        make()
-            .arg(format!("-j{}", ctx.jobs))
-            .args(flavour.targets()),
-        counter(),
-    )?;
-    if flavour.targets().contains(&"modules") {
-        cache::remove(&build.join("xtask-modules"))?;
-        step.note("modules");
-        step.run(make().args(["modules_install", "INSTALL_MOD_PATH=/build/xtask-modules"]))?;
-    }
-    cache::remove(&marker)
+    let result = compile()?;
+    cache::remove(&marker)?;
+    Ok(result)
 }
 
 /// Removes what the compilers made, if it is not older than the marker of a build that was killed:

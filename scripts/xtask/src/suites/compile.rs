@@ -185,7 +185,8 @@ fn compile(ctx: &Ctx, root: &Root, tree: &Tree, config: &Config, log: &Path) -> 
             .stdin(Stdio::null())
             .stdout(file.try_clone()?)
             .stderr(file);
-        let success = proc::spawn(&mut command)?.wait()?.success();
+        let success =
+            kernel::restartable(&build, || Ok(proc::spawn(&mut command)?.wait()?.success()))?;
         let text = String::from_utf8_lossy(&fs::read(log)?).into_owned();
         Ok(Outcome {
             build: build.clone(),

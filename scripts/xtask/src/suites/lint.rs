@@ -427,7 +427,8 @@ impl Lint<'_> {
         // Debian's sparse is older than this spelling of typeof.
         make.arg("CHECK=sparse -D__typeof_unqual__=__typeof__")
             .arg("drivers/iommu/ext/");
-        let (log, success, text) = self.output("kernel-compile", &mut make)?;
+        let (log, success, text) =
+            kernel::restartable(build, || self.output("kernel-compile", &mut make))?;
         let complaints: Vec<&str> = text
             .lines()
             .filter(|line| is_complaint(line))
@@ -463,14 +464,7 @@ impl Lint<'_> {
             let hint = "see whether the disk is full";
             self.ctx
                 .step("lint: copy of the lean build", hint, |step| {
-                    let scratch = cache::scratch(self.ctx, "lint")?;
-                    let mut cp = Command::new("cp");
-                    step.run(
-                        cp.args(["-a", "--reflink=auto"])
-                            .arg(&kernel.build)
-                            .arg(&scratch),
-                    )?;
-                    fs::rename(&scratch, &copy).context("cannot move the copy to its place")
+                    cache::seed(self.ctx, step, &kernel.build, &copy, |_| Ok(()))
                 })?;
         }
         cache::update(
