@@ -191,27 +191,34 @@ pub fn differences(tree: &Path, build: &Path, other: &Path) -> Result<(usize, Ve
         let is_object = path.extension().is_some_and(|ext| ext == "o");
         Ok(is_object && source.is_file() && !differs_anyway(&source)?)
     };
-    let mut found = Vec::new();
-    // A folder may hold objects that nothing asks for any more.
+    let alone = |path: &Path| format!("{}: is in one kernel only", path.display());
+    let mut found = BTreeSet::new();
+    // That an object lies in a folder does not mean that anything asks for it.
     for path in linked(build)?.symmetric_difference(&linked(other)?) {
-        if counts(Path::new(path))? {
-            found.push(format!("{path}: is in one kernel only"));
+        let path = Path::new(path);
+        if counts(path)? {
+            found.insert(alone(path));
         }
     }
     let mut compared = 0;
-    for entry in WalkDir::new(build).sort_by_file_name() {
+    for entry in WalkDir::new(build) {
         let entry = entry?;
         let path = entry.path().strip_prefix(build)?;
+        if !counts(path)? {
+            continue;
+        }
         let twin = other.join(path);
-        if !counts(path)? || !twin.is_file() {
+        if !twin.is_file() {
+            // Modules, libraries and what boots are not linked with the rest.
+            found.insert(alone(path));
             continue;
         }
         compared += 1;
         if let Some(difference) = difference(entry.path(), &twin)? {
-            found.push(format!("{}: {difference}", path.display()));
+            found.insert(format!("{}: {difference}", path.display()));
         }
     }
-    Ok((compared, found))
+    Ok((compared, found.into_iter().collect()))
 }
 
 /// The objects that a kernel is linked from.
@@ -428,20 +435,20 @@ mod tests {
         let put = |folder: &Path, name: &str, code: &[u8]| {
             fs::write(folder.join(name), object(code, b"", "x", 0)).unwrap();
         };
-        for name in ["a.c", "b.c", "c.c"] {
+        for name in ["a.c", "b.c", "c.c", "e.c"] {
             fs::write(tree.join(name), "").unwrap();
         }
-        // c.o lies in both folders, but is linked into one kernel only.
-        fs::write(build.join("vmlinux.a"), archive(&["a.o", "b.o", "c.o"])).unwrap();
+        // e.o lies in both folders, but is linked into one kernel only.
+        fs::write(build.join("vmlinux.a"), archive(&["a.o", "b.o", "e.o"])).unwrap();
         fs::write(other.join("vmlinux.a"), archive(&["b.o", "a.o"])).unwrap();
         fs::write(tree.join("d.c"), "if (IS_ENABLED(CONFIG_RUST))").unwrap();
-        for name in ["a.o", "b.o", "c.o", "d.o", "linked.o"] {
+        for name in ["a.o", "b.o", "c.o", "d.o", "e.o", "linked.o"] {
             put(&build, name, b"1");
         }
         put(&other, "a.o", b"1");
         put(&other, "b.o", b"2");
-        put(&other, "c.o", b"1");
         put(&other, "d.o", b"2");
+        put(&other, "e.o", b"1");
         put(&other, "linked.o", b"2");
         let (compared, found) = differences(&tree, &build, &other).unwrap();
         assert_eq!(
@@ -449,8 +456,9 @@ mod tests {
             (
                 3,
                 vec![
-                    "c.o: is in one kernel only".to_owned(),
                     "b.o: .text differs".to_owned(),
+                    "c.o: is in one kernel only".to_owned(),
+                    "e.o: is in one kernel only".to_owned(),
                 ]
             )
         );
