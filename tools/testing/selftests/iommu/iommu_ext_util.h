@@ -86,6 +86,21 @@ static inline int empty_file(const char *path)
 	return 0;
 }
 
+/* The number in the line of a file in /proc that has this name; -1 without one */
+static inline long proc_number(const char *path, const char *name)
+{
+	FILE *file = fopen(path, "r");
+	char line[128], word[64];
+	long value = -1, number;
+
+	while (file && fgets(line, sizeof(line), file))
+		if (sscanf(line, "%63[^: ]%*[: ]%ld", word, &number) == 2 && !strcmp(word, name))
+			value = number;
+	if (file)
+		fclose(file);
+	return value;
+}
+
 /*
  * Announce a WARN to whoever reads the console: exactly one from that source
  * file must lie between the two lines.

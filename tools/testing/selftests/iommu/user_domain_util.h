@@ -86,18 +86,8 @@ static inline void trace_end(void)
 /* A number of pages from /proc/vmstat */
 static inline long vm_pages(const char *name)
 {
-	char line[128], word[64];
-	long value = -1, number;
-	FILE *file;
-
 	write_file("/proc/sys/vm/stat_refresh", "1");
-	file = fopen("/proc/vmstat", "r");
-	while (file && fgets(line, sizeof(line), file))
-		if (sscanf(line, "%63s %ld", word, &number) == 2 && !strcmp(word, name))
-			value = number;
-	if (file)
-		fclose(file);
-	return value;
+	return proc_number("/proc/vmstat", name);
 }
 
 /* Attached, the device reaches what is mapped and nothing else */

@@ -11,20 +11,8 @@
 #define FIRST	2u
 #define LAST	((1u << 20) - 1)
 
-/* A line of /proc/meminfo; -1 without one */
-static long meminfo_kib(const char *name)
-{
-	FILE *file = fopen("/proc/meminfo", "r");
-	char line[128], word[64];
-	long value = -1, kib;
-
-	while (file && fgets(line, sizeof(line), file))
-		if (sscanf(line, "%63[^:]: %ld", word, &kib) == 2 && !strcmp(word, name))
-			value = kib;
-	if (file)
-		fclose(file);
-	return value;
-}
+/* In KiB */
+#define MEMINFO	"/proc/meminfo"
 
 FIXTURE(space)
 {
@@ -49,11 +37,11 @@ TEST_F_TIMEOUT(space, whole, 600)
 	struct ioasid_test_global global;
 	long before, after;
 
-	EXPECT_GE(1L << 20, meminfo_kib("MemTotal"));
+	EXPECT_GE(1L << 20, proc_number(MEMINFO, "MemTotal"));
 	ASSERT_TRUE(pasid_device(self->fd, true, &global));
-	before = meminfo_kib("SUnreclaim");
+	before = proc_number(MEMINFO, "SUnreclaim");
 	ASSERT_EQ(0, test_ioctl(self->fd, IOASID_TEST_FILL, &fill));
-	after = meminfo_kib("SUnreclaim");
+	after = proc_number(MEMINFO, "SUnreclaim");
 	printf("# %u IDs, %.1f bytes of slab each\n", fill.count,
 	       (after - before) * 1024.0 / fill.count);
 	EXPECT_EQ(LAST - FIRST + 1, fill.count);
