@@ -359,4 +359,20 @@ mod tests {
         assert!(is_left("kept.o"));
         assert!(!is_left("header.o") && !is_left("new.o"));
     }
+    #[test]
+    fn assembler_passes_the_compiler_cache_by() {
+        let programs = tempfile::tempdir().unwrap();
+        for name in ["ccache", "clang"] {
+            std::os::unix::fs::symlink("/bin/echo", programs.path().join(name)).unwrap();
+        }
+        let said = |args: &[&str]| {
+            let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../kernel-cc");
+            let mut command = Command::new(script);
+            let output = command.args(args).env("PATH", programs.path()).output();
+            String::from_utf8(output.unwrap().stdout).unwrap()
+        };
+        assert_eq!(said(&["-c", "a.c"]), "clang -c a.c\n");
+        let assembler = ["-D__ASSEMBLY__", "-c", "a.S"];
+        assert_eq!(said(&assembler), "-D__ASSEMBLY__ -c a.S\n");
+    }
 }
