@@ -87,8 +87,9 @@ struct ioasid_allocator_ops {
  * Context: May sleep.
  * Return: The lowest free ID in [@min, @max], or the one that a custom
  * allocator chose, with one reference. %INVALID_IOASID if @min is above @max,
- * if nothing is free in between, if the quota of @set is used up, or without
- * memory. 0 and %IOASID_DMA_KERNEL are never free.
+ * if nothing is free in between, if the quota of @set is used up, if the custom
+ * allocator has none or gives one that will not do, or without memory. 0 and
+ * %IOASID_DMA_KERNEL are never free.
  */
 ioasid_t ioasid_alloc(struct ioasid_set *set, ioasid_t min, ioasid_t max,
 		      void *private);

@@ -45,8 +45,9 @@ enum iommu_dma_owner {
  *
  * Return: 0; -EINVAL for bad arguments, -ENODEV without an IOMMU (but 0 for the
  * DMA API), -EBUSY if the group has another owner, is attached to other domains
- * or PASIDs, has no default domain yet or is being reset, -EOVERFLOW for too
- * many claims, or why the blocking domain cannot be attached.
+ * or PASIDs, or has no default domain yet, or if the device, with ATS, is being
+ * reset, -EOVERFLOW for too many claims, or why the blocking domain cannot be
+ * made or attached.
  */
 int iommu_device_set_dma_owner(struct device *dev, enum iommu_dma_owner owner,
 			       void *cookie);

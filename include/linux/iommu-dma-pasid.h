@@ -64,8 +64,9 @@ struct iommu_dma_pasid_hold {
  * Return: the PASID, which is above 0; -EINVAL for bad arguments, -ENODEV
  * without an IOMMU, -EOPNOTSUPP if device or IOMMU cannot do PASIDs or the mode,
  * -EPERM if the device does not use the DMA API or is not trusted with the mode,
- * -EBUSY while it is being reset, -EOVERFLOW for too many calls, -ENOSPC without
- * a PASID left, or why the domain cannot be attached.
+ * -EBUSY while a device of its group, with ATS, is being reset, -EOVERFLOW for
+ * too many calls, -ENOSPC without a PASID left, or why the domain cannot be made
+ * or attached.
  */
 int iommu_dma_pasid_enable(struct device *dev, struct iommu_domain **domain,
 			   enum iommu_dma_pasid_mode mode);
@@ -92,7 +93,8 @@ int iommu_dma_pasid_disable(struct device *dev, struct iommu_domain **domain,
 /**
  * iommu_map_kva() - let a device use a buffer at its kernel virtual address
  * @domain: as got from iommu_dma_pasid_enable() for IOMMU_DMA_PASID_KVA
- * @cpu_addr: the buffer, of any alignment, in the direct map or in vmalloc space
+ * @cpu_addr: the buffer, of any alignment, in the direct map, in vmalloc space, or
+ *	      in the data of a module or of the kernel's image
  * @size: its size in bytes
  * @prot: IOMMU_READ, IOMMU_WRITE, or both; IOMMU_CACHE goes without saying
  *
@@ -100,10 +102,11 @@ int iommu_dma_pasid_disable(struct device *dev, struct iommu_domain **domain,
  * iommu.kva_fast=1 lets the device walk the kernel's own page table, only
  * counts change, and a buffer in vmalloc space is refused with -EINVAL.
  *
- * Context: may sleep; takes a mutex and allocates with GFP_KERNEL, so not where
- * memory is reclaimed.
+ * Context: may sleep; takes a mutex and, for reading, the mmap lock of init_mm, and
+ * allocates with GFP_KERNEL, so not where memory is reclaimed.
  *
- * Return: 0; -EINVAL for what is no such buffer, is on the caller's stack, may
+ * Return: 0; -EINVAL for another domain, for a bad @prot, or for what is no such
+ * buffer, is on the caller's stack, may
  * not be written by anybody, or is not made of whole pages although the device
  * is not trusted; -EBUSY if a page is mapped with less permission; -EOVERFLOW if
  * it is mapped too often; -ERANGE if the IOMMU's page table cannot express the

@@ -199,7 +199,7 @@ struct iommu_user_domain_driver {
  * driver or hardware cannot do, and for user data of another type or with
  * unknown bits; -EINVAL for a parent that is none, for user data that is too
  * short, and for data that is longer than known and not zero there, or longer
- * than a page; -EFAULT for a bad address; or what the driver says.
+ * than 4096 bytes; -EFAULT for a bad address; or what the driver says.
  */
 struct iommu_domain *
 iommu_driver_domain_alloc_user(struct device *dev, u32 flags,

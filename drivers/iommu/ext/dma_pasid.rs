@@ -8,8 +8,9 @@
 //!
 //! # Locking
 //!
-//! The order is device_lock, iommu_sva_lock, the PASID-DMA mutex, a KVA domain's mutex,
-//! group->mutex, the locks of IOMMU drivers, xa_lock.
+//! The order is device_lock, iommu_sva_lock, the PASID-DMA mutex, the IOASID allocator's mutex,
+//! a KVA domain's mutex, init_mm's mmap lock for reading, group->mutex, the locks of IOMMU
+//! drivers, xa_lock.
 //!
 //! The PASID-DMA mutex is held from the first look at the state until a PASID is attached
 //! or detached, which takes group->mutex in iommu.c. The state is written with both held,

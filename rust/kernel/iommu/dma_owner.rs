@@ -50,6 +50,14 @@ use core::ptr;
 /// }
 /// ```
 ///
+/// # Context
+///
+/// Claiming and dropping may sleep, and take the group's mutex.
+///
+/// # Errors
+///
+/// Those of `iommu_device_set_dma_owner()`, which the C header lists.
+///
 /// # Invariants
 ///
 /// `dev` holds a claim for `owner`, which is this object's.

@@ -142,6 +142,16 @@ impl Address<Iova> {
 /// }
 /// ```
 ///
+/// # Context
+///
+/// Enabling, mapping, unmapping and dropping may sleep, and take the group's mutex, and one that all
+/// devices share: not where memory is reclaimed, nor with an mmap lock held.
+///
+/// # Errors
+///
+/// Those of `iommu_dma_pasid_take()` and, for buffers, of `iommu_dma_pasid_map_kva()`, which the C
+/// header lists.
+///
 /// # Invariants
 ///
 /// `hold` was got by `iommu_dma_pasid_take()` for `M`, with this PASID, and was not released.

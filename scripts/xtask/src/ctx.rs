@@ -19,7 +19,8 @@ Settings (make VARIABLE=value target):
   KSRC=dir       a kernel source tree of your own instead; it is never written to
   SUITE=name     make test: one suite of host, lint, compile, kunit, vtd,
                  upstream
-  T=name         make test: one kselftest in the guest
+  T=name         make test: the kselftests about one thing: ioasid, dma_owner,
+                 user_domain, dma_pasid, pasid_testdev
   PROFILE=name   make test: one guest profile
   LONG=1         make test: the long form of the stress tests
   M=name         make mutants: one mutant; M=ioasid-* those whose names match
