@@ -6,8 +6,8 @@
 //!
 //! Lock order: the allocator mutex (`ioasid_allocator_mutex`, [`Allocators`]), then the XArray's
 //! lock ([`Locked`], with interrupts off). Lookups hold the RCU lock only. Callbacks: a getter runs
-//! under RCU, a custom allocator's `alloc` under the allocator mutex, its `free` under RCU, or under
-//! that mutex for an ID that `alloc` should not have given.
+//! under RCU, a custom allocator's `alloc` under the allocator mutex, its `free` under RCU, or for
+//! an ID that `alloc` should not have given under that mutex.
 
 use crate::{
     logic::{

@@ -144,8 +144,8 @@ impl Address<Iova> {
 ///
 /// # Context
 ///
-/// Enabling, mapping, unmapping and dropping may sleep, and take the group's mutex, and one that all
-/// devices share: not where memory is reclaimed, nor with an mmap lock held.
+/// Enabling, mapping, unmapping and dropping may sleep, and take the group's mutex, and one that
+/// all devices share: not where memory is reclaimed, nor with an mmap lock held.
 ///
 /// # Errors
 ///

@@ -33,6 +33,8 @@ struct Mutant {
     /// Patterns of result names; each has to match a failed test. What went wrong with the run
     /// itself, which any change could break, counts where it is named in full.
     caught_by: Vec<String>,
+    /// The programs that provoke what a guest says of itself, which are else all.
+    programs: Option<Vec<String>>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -69,7 +71,16 @@ impl Mutant {
             "kunit" | "vtd" => 20,
             _ => 60,
         };
-        selection(&self.caught_by).suites.iter().map(suite).sum()
+        self.selection().suites.iter().map(suite).sum()
+    }
+
+    /// The part of the tests that it is about.
+    fn selection(&self) -> Selection {
+        let named = selection(&self.caught_by);
+        Selection {
+            programs: named.programs.or_else(|| self.programs.clone()),
+            ..named
+        }
     }
 }
 
@@ -77,6 +88,9 @@ fn parse(name: &str, text: &str) -> Result<Mutant> {
     let mut mutant: Mutant = toml::from_str(text)?;
     if mutant.change.is_empty() || mutant.caught_by.is_empty() || mutant.why.trim().is_empty() {
         bail!("a mutant needs a reason, a change, and tests that catch it");
+    }
+    if mutant.programs.is_some() && selection(&mutant.caught_by).programs.is_some() {
+        bail!("the tests that catch it say already which programs run");
     }
     if let Some(bad) = mutant
         .caught_by
@@ -259,7 +273,7 @@ fn attempt(ctx: &Ctx, variant: &Ctx, baseline: &[Record], mutant: &Mutant) -> Re
     let mut run = |kernel| -> Result<_> {
         let selection = Selection {
             kernel,
-            ..selection(&mutant.caught_by)
+            ..mutant.selection()
         };
         let records = suites::run(&mut lab, &selection).context("it could not be tried")?;
         Ok(survived(&mutant.caught_by, &records))
@@ -427,6 +441,14 @@ mod tests {
         assert_eq!(chosen.profiles, names(&["*", "ats"]));
         assert_eq!(chosen.programs, names(&["p_*"]));
         assert_eq!(selection(&patterns[2..]).programs, None);
+
+        let caught_by = |test| {
+            let text = GOOD.replace("ioasid.max\"]", &format!("{test}\"]\nprograms = [\"p\"]"));
+            parse("m", &text)
+        };
+        let mutant = caught_by("guest.console").unwrap();
+        assert_eq!(mutant.selection().programs, names(&["p"]));
+        assert!(caught_by("ioasid.max").is_err());
     }
 
     #[test]
