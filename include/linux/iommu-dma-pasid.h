@@ -106,11 +106,11 @@ int iommu_dma_pasid_disable(struct device *dev, struct iommu_domain **domain,
  * allocates with GFP_KERNEL, so not where memory is reclaimed.
  *
  * Return: 0; -EINVAL for another domain, for a bad @prot, or for what is no such
- * buffer, is on the caller's stack, may
- * not be written by anybody, or is not made of whole pages although the device
- * is not trusted; -EBUSY if a page is mapped with less permission; -EOVERFLOW if
- * it is mapped too often; -ERANGE if the IOMMU's page table cannot express the
- * address; -ENOMEM. Nothing is mapped then that was not before.
+ * buffer, is on the caller's stack, may not be written by anybody, or is not made
+ * of whole pages although the device is not trusted; -EBUSY if a page is mapped
+ * with less permission; -EOVERFLOW if it is mapped too often; -ERANGE if the
+ * IOMMU's page table cannot express the address; -ENOMEM. Nothing is mapped then
+ * that was not before.
  */
 int iommu_map_kva(struct iommu_domain *domain, void *cpu_addr, size_t size,
 		  int prot);

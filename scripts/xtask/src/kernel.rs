@@ -359,6 +359,7 @@ mod tests {
         assert!(is_left("kept.o"));
         assert!(!is_left("header.o") && !is_left("new.o"));
     }
+
     #[test]
     fn assembler_passes_the_compiler_cache_by() {
         let programs = tempfile::tempdir().unwrap();

@@ -87,21 +87,19 @@ TEST_F(dma_pasid, bypass)
  */
 TEST_F(dma_pasid, bypass_privileged)
 {
-	struct ioasid_test_fill fill = { .min = KERNEL_PASID + 1, .max = 776 };
-	struct ptd_test_request req;
-	int pasid;
+	enum { FRESH = 777 };
+	struct ioasid_test_fill fill = { .min = KERNEL_PASID + 1, .max = FRESH - 1 };
 
 	ASSERT_EQ(0, test_ioctl(self->fd, IOASID_TEST_FILL, &fill));
-	ASSERT_EQ(775, fill.count);
+	ASSERT_EQ(FRESH - 1 - KERNEL_PASID, fill.count);
 	ASSERT_EQ(KERNEL_PASID, enable(self->fd, &self->info, IOVA));
-	pasid = enable(self->fd, &self->info, BYPASS);
-	ASSERT_EQ(777, pasid);
+	ASSERT_EQ(FRESH, enable(self->fd, &self->info, BYPASS));
 	ASSERT_EQ(0, test_ioctl(self->fd, IOASID_TEST_DRAIN));
 
-	req = copy_request(pasid, self->src.phys, self->dst.phys, SIZE);
-	req.ctrl |= PTD_F_PRIV;
-	EXPECT_EQ(PTD_ST_READ_FAULT, ptd_run(self->fd, &req));
-	EXPECT_TRUE(moves(self, pasid, self->src.phys, self->dst.phys));
+	EXPECT_EQ(PTD_ST_READ_FAULT,
+		  run_privileged(self->fd, copy_request(FRESH, self->src.phys,
+							self->dst.phys, SIZE)));
+	EXPECT_TRUE(moves(self, FRESH, self->src.phys, self->dst.phys));
 	EXPECT_EQ(0, disable(self->fd, &self->info, BYPASS));
 	EXPECT_EQ(0, disable(self->fd, &self->info, IOVA));
 }

@@ -738,15 +738,15 @@ TEST_F_TIMEOUT(kva, every_allocation_fails, 240)
 {
 	unsigned int nth, failed = 0;
 	int fail_nth = open_fail_nth();
-	uint64_t start, boundary;
 	struct kbuf buf;
+	uint64_t start;
 	int ret, left, i;
 
 	ASSERT_LE(0, fail_nth);
 	ASSERT_EQ(0, inject_everywhere());
 	ASSERT_EQ(0, kbuf_alloc(self->fd, DMA_PASID_TEST_SPREAD, 4 * MIB, &buf));
-	boundary = (buf.addr + 3 * MIB - 1) / (2 * MIB) * (2 * MIB);
-	start = boundary - MIB;
+	/* A table maps 2 MiB: half of it before where the second one begins */
+	start = (buf.addr + 3 * MIB - 1) / (2 * MIB) * (2 * MIB) - MIB;
 	for (nth = 1; nth < 1000; nth++) {
 		ASSERT_EQ(0, set_fail_nth(fail_nth, nth));
 		ret = map(self, start, 2 * MIB, PROT_RW);
