@@ -90,23 +90,4 @@ bool iommu_kva_is_memory(phys_addr_t phys, size_t size);
 bool iommu_kva_on_stack(unsigned long addr, size_t size);
 bool iommu_kva_is_vmalloc(unsigned long addr);
 
-#ifdef CONFIG_IOMMU_KVA_FAST
-/**
- * struct iommu_vtd_kva - what VT-d says of sharing the kernel's page table
- * @allowed: iommu.kva_fast=1, and a VT-d unit serves the device
- * @requests: that unit knows supervisor requests
- * @privileged: the device may send them
- * @same_paging: page tables of this kernel are such as the unit walks
- */
-struct iommu_vtd_kva {
-	bool allowed;
-	bool requests;
-	bool privileged;
-	bool same_paging;
-};
-
-void iommu_vtd_kva_ask(struct device *dev, struct iommu_vtd_kva *answer);
-struct iommu_domain *iommu_vtd_kva_domain_alloc(struct device *dev);
-#endif
-
 #endif /* _IOMMU_EXT_DMA_PASID_H */

@@ -20,6 +20,7 @@
 #include "../../intel/iommu.h"
 #include "../../intel/pasid.h"
 #include "../../iommu-priv.h"
+#include "vtd.h"
 
 struct shared_table {
 	struct dmar_domain dmar;
