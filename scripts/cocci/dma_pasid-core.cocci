@@ -39,6 +39,7 @@ identifier group, gdev;
  ...
  }
 
+// The group's domain was attached before, as what undoes the join takes the device off it
 @@
 identifier group, dev, ret, gdev;
 @@
@@ -48,12 +49,15 @@ identifier group, dev, ret, gdev;
  struct iommu_group *group;
  struct group_device *gdev;
  int ret;
- ...
- list_add_tail(&gdev->list, ...);
+ ... when any
 +#ifdef CONFIG_IOMMU_EXT
 +ret = iommu_dma_pasid_may_join(group, dev);
-+if (ret)
++if (ret) {
++	dev_warn(dev, "cannot join its IOMMU group while PASIDs are in use there\n");
 +	goto err_remove_gdev;
++}
 +#endif
- ...
+ if (group->default_domain)
+ 	iommu_setup_dma_ops(...);
+ ... when any
  }

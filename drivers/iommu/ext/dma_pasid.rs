@@ -178,6 +178,22 @@ impl Group<'_> {
         }
     }
 
+    /// Whether anything is attached to a PASID: for a mode, a process, or by userspace.
+    fn uses_pasids(&self) -> bool {
+        let mut pasid = bindings::IOMMU_NO_PASID as c_ulong + 1;
+
+        // SAFETY: By the type invariant; the XArray is locked while it is looked through.
+        !unsafe {
+            bindings::xa_find(
+                &raw mut (*self.raw).pasid_array,
+                &mut pasid,
+                c_ulong::MAX,
+                bindings::XA_PRESENT,
+            )
+        }
+        .is_null()
+    }
+
     fn raw_mode(&self, mode: Mode) -> *mut bindings::iommu_dma_pasid {
         // SAFETY: By the type invariant; the place is one of the array's.
         unsafe { &raw mut (*self.raw).dma_pasids[mode as usize] }
@@ -555,8 +571,8 @@ pub unsafe extern "C" fn iommu_dma_pasid_remove_device(dev: *mut bindings::devic
     }
 }
 
-/// Whether a device may join a group: it must not find PASIDs attached that its driver did
-/// not enable, nor be less trusted than those whose PASIDs were.
+/// Whether a device may join a group: it must not find PASIDs in use, as nobody would attach
+/// it to them, nor be less trusted than those that have the kernel's.
 ///
 /// # Safety
 ///
@@ -575,13 +591,14 @@ pub unsafe extern "C" fn iommu_dma_pasid_may_join(
         !unsafe { bindings::iommu_dma_pasid_trusts(dev) } && others.all(Member::is_trusted)
     };
 
-    errno(
-        if group.modes().is_live() && (max_pasids != 0 || lowers_trust()) {
-            Err(EBUSY)
-        } else {
-            Ok(())
-        },
-    )
+    let kernel = group.modes().is_live();
+    let finds_pasids = || max_pasids != 0 && (kernel || group.uses_pasids());
+
+    errno(if finds_pasids() || kernel && lowers_trust() {
+        Err(EBUSY)
+    } else {
+        Ok(())
+    })
 }
 
 /// What was enabled.

@@ -484,6 +484,28 @@ mod tests {
         Ok(())
     }
 
+    /// Whoever uses PASIDs of the group, a device that joins is not attached to them. What
+    /// iommufd attaches to the group itself is no PASID.
+    #[test]
+    fn joins_unless_pasids_are_used() -> Result {
+        let f = Fixture::new()?;
+
+        for (pasid, answer) in [(0, 0), (1, EBUSY), (1 << 19, EBUSY)] {
+            // SAFETY: The group is valid, nobody else knows it, and nobody looks at the entry.
+            unsafe {
+                let pasids = &raw mut (*f.group.group).pasid_array;
+                let entry = f.group.group.cast();
+
+                bindings::xa_store(pasids, pasid, entry, bindings::GFP_KERNEL);
+                assert_eq!(f.may_join(), answer);
+                bindings::xa_erase(pasids, pasid);
+            }
+            assert_eq!(f.may_join(), 0);
+        }
+        assert!(f.is_free());
+        Ok(())
+    }
+
     /// From the decision on the group is closed, so that what it rests on stays true.
     #[test]
     fn closed_while_enabling() -> Result {

@@ -675,6 +675,26 @@ TEST_F_TIMEOUT(dma_pasid, joining_is_refused, 120)
 	EXPECT_EQ(0, close(fd));
 }
 
+/* Nor may it if a PASID is userspace's or a process's: nobody would attach it there */
+TEST_F_TIMEOUT(dma_pasid, joining_beside_other_pasids, 120)
+{
+	enum { USED = 100 };
+	int fd;
+
+	ASSERT_EQ(0, sysfs_write(&self->pair[1], "remove", "1"));
+	fd = ptd_open(&self->pair[0]);
+	ASSERT_LE(0, fd);
+	ASSERT_EQ(0, ptd_attach(fd, PTD_TEST_DEFAULT_DOMAIN, USED));
+	ASSERT_EQ(0, write_file("/sys/bus/pci/rescan", "1"));
+	EXPECT_FALSE(sysfs_exists(&self->pair[1], "iommu_group"));
+
+	ASSERT_EQ(0, ptd_detach(fd, USED));
+	ASSERT_EQ(0, sysfs_write(&self->pair[1], "remove", "1"));
+	ASSERT_EQ(0, write_file("/sys/bus/pci/rescan", "1"));
+	EXPECT_TRUE(sysfs_exists(&self->pair[1], "iommu_group"));
+	EXPECT_EQ(0, close(fd));
+}
+
 /* The end of a driver */
 
 static int start_work(int fd, int pasid, uint64_t dst)
