@@ -47,10 +47,16 @@ bool iommu_dma_pasid_trusts(struct device *dev)
 	return !to_pci_dev(dev)->untrusted && !to_pci_dev(dev)->external_facing;
 }
 
-/* The domain for physical addresses, NULL if a PASID cannot have it. */
+/*
+ * The domain for physical addresses, NULL if a PASID cannot have it. VT-d has the domain
+ * whether the hardware passes requests through or not, and tells of that by the type.
+ */
 struct iommu_domain *iommu_dma_pasid_identity(struct device *dev)
 {
-	struct iommu_domain *identity = dev_iommu_ops(dev)->identity_domain;
+	const struct iommu_ops *ops = dev_iommu_ops(dev);
+	struct iommu_domain *identity = ops->identity_domain;
 
+	if (ops->def_domain_type && ops->def_domain_type(dev) == IOMMU_DOMAIN_DMA)
+		return NULL;
 	return identity && identity->ops->set_dev_pasid ? identity : NULL;
 }
