@@ -417,7 +417,7 @@ impl Lint<'_> {
         Ok(())
     }
 
-    /// Compiles our folder with every warning on, through clippy and sparse, in one go: each set of
+    /// Compiles our folders with every warning on, through clippy and sparse, in one go: each set of
     /// flags for itself would compile all of the kernel's Rust anew.
     fn compile(&self, ledger: &mut Ledger, sandbox: &Sandbox, build: &Path) -> Result<()> {
         self.forget_objects(build)?;
@@ -426,13 +426,13 @@ impl Lint<'_> {
             .args(["W=1", "CLIPPY=1", "C=2"]);
         // Debian's sparse is older than this spelling of typeof.
         make.arg("CHECK=sparse -D__typeof_unqual__=__typeof__")
-            .arg("drivers/iommu/ext/");
+            .args(FOLDERS.map(|folder| format!("{folder}/")));
         let (log, success, text) =
             kernel::restartable(build, || self.output("kernel-compile", &mut make))?;
         let complaints: Vec<&str> = text
             .lines()
             .filter(|line| is_complaint(line))
-            .filter(|line| self.names_ours(line) || line.contains("drivers/iommu/ext/"))
+            .filter(|line| self.names_ours(line) || FOLDERS.iter().any(|f| line.contains(f)))
             .collect();
         for (program, case) in COMPILED {
             let lines: Vec<&str> = complaints
@@ -474,11 +474,12 @@ impl Lint<'_> {
         Ok(copy)
     }
 
-    /// Makes the next build compile our folder again, whatever its flags.
+    /// Makes the next build compile our folders again, whatever its flags.
     fn forget_objects(&self, build: &Path) -> Result<()> {
         cache::remove(&build.join("rust/kernel.o"))?;
-        for entry in walkdir::WalkDir::new(build.join("drivers/iommu/ext"))
-            .into_iter()
+        for entry in FOLDERS
+            .iter()
+            .flat_map(|folder| walkdir::WalkDir::new(build.join(folder)))
             .filter_map(Result::ok)
         {
             if has_extension(entry.path(), &["o"]) {
@@ -506,6 +507,9 @@ fn is_complaint_of_checkpatch(line: &str) -> bool {
         .iter()
         .any(|word| line.contains(word))
 }
+
+/// Where all that is compiled is ours.
+const FOLDERS: [&str; 2] = ["drivers/iommu/ext", "samples/iommu-ext"];
 
 /// The cases that come out of one compilation.
 const COMPILED: [(&str, &str); 3] = [("rust", "clippy"), ("c", "w1"), ("c", "sparse")];
