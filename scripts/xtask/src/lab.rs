@@ -110,7 +110,8 @@ impl<'a> Lab<'a> {
         add_folder(&mut entries, &programs.upstream, "tests/upstream", 0o755)?;
         add_folder(&mut entries, &kernel.modules, "", 0o644)?;
         let initramfs = kernel.build.join("initramfs.cpio");
-        self.ctx.step("initramfs", "", |_| {
+        let hint = "`make clean` and build anew, if a file is missing";
+        self.ctx.step("initramfs", hint, |_| {
             initramfs::pack(self.ctx, &entries, &initramfs)
         })?;
         let system = System { kernel, initramfs };

@@ -271,7 +271,8 @@ fn compare(dir: &Path, files: &Changes, tree: &Path) -> Result<()> {
 
 /// What checkpatch says of the patches, a line each.
 pub fn complaints(ctx: &Ctx, root: &Root, tree: &Tree, out: &Path) -> Result<Vec<String>> {
-    ctx.step("checkpatch of the series", "", |step| {
+    let hint = "the log has all that checkpatch says";
+    ctx.step("checkpatch of the series", hint, |step| {
         let sandbox = Sandbox::new(ctx, root)
             .ro(&tree.dir, "/src")
             .ro(out, "/out")

@@ -45,6 +45,9 @@ const NETWORK: &str =
     "check that the Debian mirror can be reached (MIRROR=url chooses another), then \
                        run the same command again.";
 
+const UNPACK: &str = "what was fetched may be damaged: remove the folder dl in the cache, then \
+                      run the same command again.";
+
 /// An unpacked source.
 #[derive(Clone, Debug)]
 pub struct Source {
@@ -173,7 +176,7 @@ fn fetch_kernel(ctx: &Ctx, root: &Root, series: &str) -> Result<Option<Source>> 
             return Ok(None);
         }
     }
-    ctx.step(&format!("unpack linux {series}"), "", |step| {
+    ctx.step(&format!("unpack linux {series}"), UNPACK, |step| {
         let tmp = cache::scratch(ctx, "linux")?;
         fs::create_dir_all(&tmp)?;
         let sandbox = Sandbox::new(ctx, root)
@@ -274,7 +277,8 @@ fn copy_kernel(ctx: &Ctx, root: &Root, dir: &Path) -> Result<Source> {
         rsync
     };
     let paths = ["/from/".to_owned(), format!("/to/{key}/")];
-    ctx.step("copy your kernel tree", "", |step| {
+    let hint = "see whether all of the folder in KSRC can be read";
+    ctx.step("copy your kernel tree", hint, |step| {
         // The new generation is on record before the first change, in case this is interrupted.
         if !step
             .output(rsync().arg("--dry-run").args(&paths))?
@@ -315,7 +319,7 @@ pub fn qemu(ctx: &Ctx, root: &Root) -> Result<Source> {
             cache::publish(&downloads, &package)
         })?;
     }
-    ctx.step("unpack qemu", "", |step| {
+    ctx.step("unpack qemu", UNPACK, |step| {
         let tmp = cache::scratch(ctx, "qemu")?;
         fs::create_dir_all(&tmp)?;
         let sandbox = Sandbox::new(ctx, root)

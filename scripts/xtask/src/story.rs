@@ -173,7 +173,8 @@ fn judge(guest: &Record, release: &str) -> (String, Result<(), String>) {
     let version = format!("Linux version {release} ");
     let verdict = if let Some(hung) = &guest.hung {
         Err(format!(
-            "The story has no end: {hung}. Its console is {console}."
+            "The story has no end: {hung}. Its console is {console}. On a machine that is busy, try \
+             again when it is not; `make shell` boots the same system for you to look at."
         ))
     } else if let Some(problem) = guest.problems.first() {
         Err(format!(

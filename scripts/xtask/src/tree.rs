@@ -50,9 +50,12 @@ pub fn pristine(ctx: &Ctx, root: &Root) -> Result<Tree> {
     let dir = trees.join(format!("{}-pristine", source.key));
     let stamp = trees.join(format!(".{}-pristine", source.key));
     if !(dir.is_dir() && cache::is_stamped(&stamp, &source.generation)) {
-        cache::remove(&stamp)?;
-        settle(&source.dir, &Changes::new(), &dir)?;
-        cache::stamp(&stamp, &source.generation)?;
+        let hint = "see whether the folder tree in the cache may be written";
+        ctx.step(&format!("link linux {}", source.key), hint, |_| {
+            cache::remove(&stamp)?;
+            settle(&source.dir, &Changes::new(), &dir)?;
+            cache::stamp(&stamp, &source.generation)
+        })?;
     }
     Ok(Tree {
         dir,
@@ -305,7 +308,8 @@ pub fn export(ctx: &Ctx) -> Result<()> {
     let root = root::prepare(ctx)?;
     let tree = patched(ctx, &root)?;
     check_place(&out, Some(&tree.source.key))?;
-    ctx.step("write the tree", "", |step| {
+    let hint = "see whether there is space in OUT, and whether you may write there";
+    ctx.step("write the tree", hint, |step| {
         cache::stamp(&out.join(MARK), &tree.source.key)?;
         let mut rsync = crate::sandbox::Sandbox::new(ctx, &root)
             .ro(&tree.dir, "/from")
