@@ -99,7 +99,9 @@ static inline gfp_t iommu_domain_gfp(const struct iommu_domain *domain, gfp_t gf
 	return gfp | __GFP_ACCOUNT;
 }
 
-/* Bytes that userspace can describe a domain with */
+/**
+ * IOMMU_USER_DOMAIN_MAX_DATA - bytes that userspace can describe a domain with
+ */
 #define IOMMU_USER_DOMAIN_MAX_DATA	64
 
 /**
@@ -235,6 +237,7 @@ iommu_driver_domain_alloc_paging(struct device *dev, u32 flags,
 #define IOMMU_DOMAIN_DATA_OWNER_DMA_MSI		IOMMU_COOKIE_DMA_MSI
 #define IOMMU_DOMAIN_DATA_OWNER_FAULT_HANDLER	IOMMU_COOKIE_FAULT_HANDLER
 #define IOMMU_DOMAIN_DATA_OWNER_SVA		IOMMU_COOKIE_SVA
+#define IOMMU_DOMAIN_DATA_OWNER_KVA		UINT_MAX	/* of no domain */
 
 static inline int iommu_domain_set_data_owner(struct iommu_domain *domain,
 					      unsigned int owner)
