@@ -48,24 +48,49 @@ enum Statement<'a> {
 /// One level of nesting while it is being read.
 struct Level {
     indent: usize,
+    /// What it says that it is called.
+    title: Option<String>,
     plan: Option<usize>,
     cases: Vec<Case>,
+    /// The test that said that it begins, until its result.
+    running: Option<String>,
     names: HashSet<String>,
     results: usize,
     /// The last diagnostics, which are the reason if the next result is a failure.
     notes: Vec<String>,
     /// Everything the finished level below told, until the result that it belongs to.
-    below: Option<Vec<Case>>,
+    below: Option<Below>,
 }
 
 const NOTES_KEPT: usize = 8;
+
+/// What announces the name of a level.
+const TITLE: &str = "Subtest: ";
+
+#[derive(Default)]
+struct Below {
+    title: Option<String>,
+    cases: Vec<Case>,
+}
+
+impl Below {
+    /// The cases under the name of their level.
+    fn named(self, name: &str) -> impl Iterator<Item = Case> + use<'_> {
+        self.cases.into_iter().map(move |case| Case {
+            name: format!("{name}.{}", case.name),
+            ..case
+        })
+    }
+}
 
 impl Level {
     fn new(indent: usize) -> Self {
         Level {
             indent,
+            title: None,
             plan: None,
             cases: Vec::new(),
+            running: None,
             names: HashSet::new(),
             results: 0,
             notes: Vec::new(),
@@ -102,6 +127,12 @@ impl Parser {
             None => {}
             Some(Statement::Diagnostic(note)) => {
                 if let Some(level) = self.levels.last_mut() {
+                    if let Some(title) = note.strip_prefix(TITLE) {
+                        level.title.get_or_insert_with(|| title.to_owned());
+                    }
+                    if let Some(test) = note.strip_prefix("RUN ") {
+                        level.running = Some(test.trim_end_matches("...").trim().to_owned());
+                    }
                     if level.notes.len() == NOTES_KEPT {
                         level.notes.remove(0);
                     }
@@ -185,6 +216,7 @@ impl Parser {
             return;
         };
         level.results += 1;
+        level.running = None;
         let mut errors = Vec::new();
         if number != level.results {
             errors.push(format!(
@@ -202,13 +234,11 @@ impl Parser {
         let below = level.below.take().unwrap_or_default();
         let outcome = outcome(ok, directive, &notes);
         let failed_below = below
+            .cases
             .iter()
             .any(|case| matches!(case.outcome, Outcome::Failed(_)));
-        let told = !below.is_empty();
-        level.cases.extend(below.into_iter().map(|case| Case {
-            name: format!("{name}.{}", case.name),
-            ..case
-        }));
+        let told = !below.cases.is_empty();
+        level.cases.extend(below.named(&name));
         // A level above its cases adds nothing, unless it contradicts them.
         match &outcome {
             Outcome::Failed(_) if failed_below => {}
@@ -229,7 +259,14 @@ impl Parser {
         };
         if let Some(orphans) = level.below.take() {
             self.error("a subtest ended without a result line of its own");
-            level.cases.extend(orphans);
+            match orphans.title.clone() {
+                Some(title) => level.cases.extend(orphans.named(&title)),
+                None => level.cases.extend(orphans.cases),
+            }
+        }
+        if let Some(name) = level.running.take() {
+            let outcome = failed("it did not end".into(), &level.notes);
+            level.cases.push(Case { name, outcome });
         }
         match level.plan {
             None => self.error("no plan: the program ended early"),
@@ -245,7 +282,12 @@ impl Parser {
             Some(_) => {}
         }
         match self.levels.last_mut() {
-            Some(above) => above.below = Some(level.cases),
+            Some(above) => {
+                above.below = Some(Below {
+                    title: level.title,
+                    cases: level.cases,
+                })
+            }
             None => {
                 self.closed = true;
                 self.report.cases.extend(level.cases);
@@ -335,16 +377,7 @@ fn describe(number: usize, rest: &str) -> (String, Option<(&str, &str)>) {
 }
 
 fn outcome(ok: bool, directive: Option<(&str, &str)>, notes: &[String]) -> Outcome {
-    let because = |text: String| {
-        let mut lines = vec![text];
-        lines.extend(notes.iter().filter(|note| telling(note)).cloned());
-        lines.retain(|line| !line.is_empty());
-        Outcome::Failed(if lines.is_empty() {
-            "not ok".into()
-        } else {
-            lines.join("; ")
-        })
-    };
+    let because = |text: String| failed(text, notes);
     let (word, reason) = directive.unwrap_or_default();
     match (word.to_ascii_uppercase().as_str(), ok) {
         ("SKIP", true) => Outcome::Skipped(reason.to_owned()),
@@ -357,6 +390,18 @@ fn outcome(ok: bool, directive: Option<(&str, &str)>, notes: &[String]) -> Outco
     }
 }
 
+/// A failure for that reason, if there is one, and for what the diagnostics say.
+fn failed(text: String, notes: &[String]) -> Outcome {
+    let mut lines = vec![text];
+    lines.extend(notes.iter().filter(|note| telling(note)).cloned());
+    lines.retain(|line| !line.is_empty());
+    Outcome::Failed(if lines.is_empty() {
+        "not ok".into()
+    } else {
+        lines.join("; ")
+    })
+}
+
 /// Whether a diagnostic says more than that a test starts or ended.
 fn telling(note: &str) -> bool {
     !(note.is_empty()
@@ -364,7 +409,7 @@ fn telling(note: &str) -> bool {
         || note.starts_with("OK ")
         || note.starts_with("FAIL ")
         || note.starts_with("Starting ")
-        || note.starts_with("Subtest: "))
+        || note.starts_with(TITLE))
 }
 
 #[cfg(test)]
@@ -432,6 +477,30 @@ mod tests {
                 case("two.c", Outcome::Skipped("why".into())),
             ]
         );
+    }
+
+    /// The kernel went down in the second test of a suite, or in the one after it.
+    #[test]
+    fn cases_of_a_subtest_without_end_have_its_name() {
+        let report = read(
+            "KTAP version 1\n1..2\n    KTAP version 1\n    # Subtest: one\n    1..3\n    ok 1 a\n\
+             \x20   not ok 2 b\n",
+        );
+        let failed = case("one.b", Outcome::Failed("not ok".into()));
+        assert_eq!(report.cases, [passed("one.a"), failed]);
+        assert!(!report.errors.is_empty());
+    }
+
+    #[test]
+    fn a_test_without_result_failed() {
+        let report = read(
+            "TAP version 13\n1..3\n#  RUN           p.a ...\n#            OK  p.a\nok 1 p.a\n\
+             #  RUN           p.b ...\n# p.c:7:b:Expected 1 (1) == 2 (2)\n",
+        );
+        let reason = "it did not end; p.c:7:b:Expected 1 (1) == 2 (2)";
+        let failed = case("p.b", Outcome::Failed(reason.into()));
+        assert_eq!(report.cases, [passed("p.a"), failed]);
+        assert!(!report.errors.is_empty());
     }
 
     #[test]
