@@ -156,16 +156,17 @@ struct iommu_user_domain_format {
  * @paging_data: user data for paging domains, may be left out; NULL for none
  * @nested_data: user data for nested domains
  * @abilities: says what can be done for a device; all is zero before
- * @alloc_paging: allocates a paging domain. Flags and stage are possible ones, and
- *		  the user data is NULL or has been copied and checked:
- *		  iommu_copy_struct_from_user() gives the copy. All memory is
- *		  allocated with the flags given last
+ * @alloc_paging: allocates a paging domain. Flags and stage, of enum
+ *		  iommu_user_domain_stage, are possible ones, and the user data is
+ *		  NULL or has been copied and checked: iommu_copy_struct_from_user()
+ *		  gives the copy. All memory is allocated with the flags given last
  * @alloc_nested: allocates a nested domain on a parent of the same driver that
  *		  was asked for as such, with GFP_KERNEL_ACCOUNT; NULL if the
  *		  driver cannot
  *
  * Both return a domain or an ERR_PTR, and neither need decide about anything
- * that is described here.
+ * that is described here. Rust calls them, so none of their types may be an enum:
+ * to bindings that is an integer, which kCFI takes for another type.
  */
 struct iommu_user_domain_driver {
 	const char *name;
@@ -173,9 +174,7 @@ struct iommu_user_domain_driver {
 	const struct iommu_user_domain_format *nested_data;
 	void (*abilities)(struct device *dev,
 			  struct iommu_user_domain_abilities *abilities);
-	struct iommu_domain *(*alloc_paging)(struct device *dev,
-					     enum iommu_user_domain_stage stage,
-					     u32 flags,
+	struct iommu_domain *(*alloc_paging)(struct device *dev, u32 stage, u32 flags,
 					     const struct iommu_user_data *user_data,
 					     gfp_t gfp);
 	struct iommu_domain *(*alloc_nested)(struct device *dev,

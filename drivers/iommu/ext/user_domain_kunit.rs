@@ -165,7 +165,7 @@ unsafe fn copy_of(data: *const bindings::iommu_user_data) -> Option<[u8; LEN]> {
 /// As for an IOMMU driver's operation.
 unsafe extern "C" fn alloc_paging(
     dev: *mut bindings::device,
-    stage: bindings::iommu_user_domain_stage,
+    stage: u32,
     flags: u32,
     data: *const bindings::iommu_user_data,
     gfp: bindings::gfp_t,

@@ -23,8 +23,7 @@ intel_iommu_domain_alloc_paging_flags(struct device *dev, u32 flags,
 				      const struct iommu_user_data *user_data);
 
 struct iommu_domain *
-intel_iommu_domain_alloc_stage(struct device *dev,
-			       enum iommu_user_domain_stage stage, u32 flags,
+intel_iommu_domain_alloc_stage(struct device *dev, u32 stage, u32 flags,
 			       const struct iommu_user_data *user_data, gfp_t gfp);
 
 #if IS_ENABLED(CONFIG_KUNIT)
@@ -42,8 +41,7 @@ arm_smmu_domain_alloc_paging_flags(struct device *dev, u32 flags,
 				   const struct iommu_user_data *user_data);
 
 struct iommu_domain *
-arm_smmu_domain_alloc_stage(struct device *dev,
-			    enum iommu_user_domain_stage stage, u32 flags,
+arm_smmu_domain_alloc_stage(struct device *dev, u32 stage, u32 flags,
 			    const struct iommu_user_data *user_data, gfp_t gfp);
 
 /* iommufd's mock driver */
@@ -57,9 +55,8 @@ mock_domain_alloc_paging_flags(struct device *dev, u32 flags,
 			       const struct iommu_user_data *user_data);
 
 struct iommu_domain *
-mock_domain_alloc_stage(struct device *dev, enum iommu_user_domain_stage stage,
-			u32 flags, const struct iommu_user_data *user_data,
-			gfp_t gfp);
+mock_domain_alloc_stage(struct device *dev, u32 stage, u32 flags,
+			const struct iommu_user_data *user_data, gfp_t gfp);
 struct iommu_domain *
 mock_domain_alloc_on_parent(struct device *dev, struct iommu_domain *parent,
 			    u32 flags, const struct iommu_user_data *user_data);
