@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 // Devices that join and leave a group are seen by who keeps its kernel PASIDs.
 // files: drivers/iommu/iommu.c
-// hunks: 7.2=3 7.3=3
+// hunks: 7.2=4 7.3=4
 // options: --no-includes
 
 // The last thing before a driver's device goes that may sleep on other locks
@@ -41,9 +41,9 @@ identifier group, gdev;
 
 // The group's domain was attached before, as what undoes the join takes the device off it
 @@
-identifier group, dev, ret, gdev;
+identifier group, dev, ret, gdev, group_list;
 @@
- __iommu_probe_device(struct device *dev, ...)
+ __iommu_probe_device(struct device *dev, struct list_head *group_list)
  {
  ...
  struct iommu_group *group;
@@ -54,10 +54,27 @@ identifier group, dev, ret, gdev;
 +ret = iommu_dma_pasid_may_join(group, dev);
 +if (ret) {
 +	dev_warn(dev, "cannot join its IOMMU group while PASIDs are in use there\n");
++	/* No reason for an IOMMU that registers to give up */
++	if (group_list)
++		ret = -ENODEV;
 +	goto err_remove_gdev;
 +}
 +#endif
  if (group->default_domain)
  	iommu_setup_dma_ops(...);
  ... when any
+ }
+
+// One that was refused is asked again when a driver is bound, where firmware describes it so
+@@
+identifier dev;
+expression list es;
+@@
+ __iommu_probe_device(struct device *dev, ...)
+ {
+ <...
+-if (dev->driver)
++if (!IS_ENABLED(CONFIG_IOMMU_EXT) && dev->driver)
+ 	dev_WARN(dev, es);
+ ...>
  }

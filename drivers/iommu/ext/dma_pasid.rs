@@ -182,7 +182,7 @@ impl Group<'_> {
     fn uses_pasids(&self) -> bool {
         let mut pasid = bindings::IOMMU_NO_PASID as c_ulong + 1;
 
-        // SAFETY: By the type invariant; the XArray is locked while it is looked through.
+        // SAFETY: By the type invariant; group->mutex is held.
         !unsafe {
             bindings::xa_find(
                 &raw mut (*self.raw).pasid_array,
