@@ -670,6 +670,17 @@ mod tests {
         drop(kept);
         assert!(f.is_free());
 
+        assert_eq!(f.bind(0), 0);
+        let old = Pasid::<Kva>::enable(f.bound(0))?;
+        assert_eq!(f.rebind(0), 0);
+        // The device has the mode again, in a domain of the next driver.
+        let next = Pasid::<Kva>::enable(f.bound(0))?;
+        assert!(old.map_write(buffer()?).is_err());
+        drop(old);
+        assert_eq!(f.state(KVA), (FIRST, 1, [1, 0]));
+        drop(next);
+        assert!(f.is_free());
+
         // SAFETY: With the domain gone, nobody else knows the buffer; it was forgotten.
         drop(unsafe { KVec::from_raw_parts(raw, size, capacity) });
         Ok(())
