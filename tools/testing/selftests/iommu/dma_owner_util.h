@@ -224,12 +224,6 @@ static inline int pci_bind(const struct pci *pci, const char *driver)
 	return write_file(path, pci->name);
 }
 
-/* Finds what was removed, or plugged in */
-static inline int pci_rescan(void)
-{
-	return write_file("/sys/bus/pci/rescan", "1");
-}
-
 /* Lets the driver have it that is meant for it */
 static inline int pci_restore(const struct pci *pci)
 {

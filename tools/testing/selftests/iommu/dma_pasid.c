@@ -661,7 +661,7 @@ TEST_F_TIMEOUT(dma_pasid, joining_is_refused, 120)
 	fd = ptd_open(&self->pair[0]);
 	ASSERT_LE(0, fd);
 	ASSERT_EQ(KERNEL_PASID, enable(fd, &self->pair[0], BYPASS));
-	ASSERT_EQ(0, write_file("/sys/bus/pci/rescan", "1"));
+	ASSERT_EQ(0, pci_rescan());
 	EXPECT_TRUE(sysfs_exists(&self->pair[1], "vendor"));
 	EXPECT_FALSE(sysfs_exists(&self->pair[1], "iommu_group"));
 	EXPECT_EQ(-ENODEV, enable(self->fd, &self->pair[1], BYPASS));
@@ -670,7 +670,7 @@ TEST_F_TIMEOUT(dma_pasid, joining_is_refused, 120)
 	/* Without them it may */
 	EXPECT_EQ(0, disable(fd, &self->pair[0], BYPASS));
 	ASSERT_EQ(0, sysfs_write(&self->pair[1], "remove", "1"));
-	ASSERT_EQ(0, write_file("/sys/bus/pci/rescan", "1"));
+	ASSERT_EQ(0, pci_rescan());
 	EXPECT_TRUE(sysfs_exists(&self->pair[1], "iommu_group"));
 	EXPECT_EQ(0, close(fd));
 }
@@ -685,12 +685,12 @@ TEST_F_TIMEOUT(dma_pasid, joining_beside_other_pasids, 120)
 	fd = ptd_open(&self->pair[0]);
 	ASSERT_LE(0, fd);
 	ASSERT_EQ(0, ptd_attach(fd, PTD_TEST_DEFAULT_DOMAIN, USED));
-	ASSERT_EQ(0, write_file("/sys/bus/pci/rescan", "1"));
+	ASSERT_EQ(0, pci_rescan());
 	EXPECT_FALSE(sysfs_exists(&self->pair[1], "iommu_group"));
 
 	ASSERT_EQ(0, ptd_detach(fd, USED));
 	ASSERT_EQ(0, sysfs_write(&self->pair[1], "remove", "1"));
-	ASSERT_EQ(0, write_file("/sys/bus/pci/rescan", "1"));
+	ASSERT_EQ(0, pci_rescan());
 	EXPECT_TRUE(sysfs_exists(&self->pair[1], "iommu_group"));
 	EXPECT_EQ(0, close(fd));
 }
@@ -768,7 +768,7 @@ TEST_F_TIMEOUT(dma_pasid, sibling_leaves, 120)
 	ASSERT_EQ(0, dma_unmap(self->fd, &self->dst));
 	EXPECT_TRUE(gone(fd, KERNEL_PASID, to));
 	EXPECT_EQ(0, disable(fd, &self->pair[0], IOVA));
-	ASSERT_EQ(0, write_file("/sys/bus/pci/rescan", "1"));
+	ASSERT_EQ(0, pci_rescan());
 	EXPECT_TRUE(sysfs_exists(&self->pair[1], "iommu_group"));
 	EXPECT_EQ(0, close(fd));
 }
@@ -778,7 +778,7 @@ TEST_F_TIMEOUT(dma_pasid, forgotten_at_removal, 120)
 	ASSERT_EQ(KERNEL_PASID, enable(self->fd, &self->info, KVA));
 	ASSERT_EQ(0, forget(self->fd, &self->info));
 	EXPECT_CORE_WARN(sysfs_write(&self->info, "remove", "1"));
-	EXPECT_EQ(0, write_file("/sys/bus/pci/rescan", "1"));
+	EXPECT_EQ(0, pci_rescan());
 	EXPECT_SHOWN(&self->info, "mode", "");
 }
 

@@ -568,7 +568,7 @@ TEST_F_TIMEOUT(kva, hold_outlives_device, 120)
 	EXPECT_EQ(-ENODEV, hold_unmap(self, 0, &buf));
 
 	/* Perhaps at the same addresses, but another device */
-	ASSERT_EQ(0, write_file("/sys/bus/pci/rescan", "1"));
+	ASSERT_EQ(0, pci_rescan());
 	ASSERT_EQ(KERNEL_PASID, hold(self->fd, &info, 1, KVA));
 	EXPECT_EQ(-ENODEV, hold_map(self, 0, &buf));
 	EXPECT_EQ(0, release(self->fd, 0));

@@ -73,6 +73,12 @@ static inline int write_file(const char *path, const char *text)
 	return ret;
 }
 
+/* Finds what was removed, or plugged in */
+static inline int pci_rescan(void)
+{
+	return write_file("/sys/bus/pci/rescan", "1");
+}
+
 #define TRACING	"/sys/kernel/tracing"
 
 /* What a trace has so far is dropped by opening it, whatever is written to it then */

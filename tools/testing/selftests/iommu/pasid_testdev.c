@@ -973,7 +973,7 @@ TEST_F_TIMEOUT(pasid_testdev, sysfs_remove, 120)
 	ASSERT_EQ(0, sysfs_write(&self->info, "remove", "1"));
 	EXPECT_TRUE(is_gone(self));
 	EXPECT_FALSE(is_there(&self->info));
-	ASSERT_EQ(0, write_file("/sys/bus/pci/rescan", "1"));
+	ASSERT_EQ(0, pci_rescan());
 	ASSERT_TRUE(wait_until_there(&self->info, true));
 	EXPECT_TRUE(is_gone(self));
 	EXPECT_TRUE(works_again(self));
@@ -1313,7 +1313,7 @@ TEST_F_TIMEOUT(pasid_testdev, concurrency, 240)
 		if (rounds % 2) {
 			EXPECT_EQ(0, sysfs_write(&self->info, "remove", "1"));
 			usleep(20000);
-			EXPECT_EQ(0, write_file("/sys/bus/pci/rescan", "1"));
+			EXPECT_EQ(0, pci_rescan());
 		} else {
 			EXPECT_EQ(0, driver_write(&self->info, "unbind"));
 			usleep(20000);
