@@ -67,6 +67,9 @@ const NOTES_KEPT: usize = 8;
 /// What announces the name of a level.
 const TITLE: &str = "Subtest: ";
 
+/// What announces a test.
+const RUN: &str = "RUN ";
+
 #[derive(Default)]
 struct Below {
     title: Option<String>,
@@ -130,7 +133,7 @@ impl Parser {
                     if let Some(title) = note.strip_prefix(TITLE) {
                         level.title.get_or_insert_with(|| title.to_owned());
                     }
-                    if let Some(test) = note.strip_prefix("RUN ") {
+                    if let Some(test) = note.strip_prefix(RUN) {
                         level.running = Some(test.trim_end_matches("...").trim().to_owned());
                     }
                     if level.notes.len() == NOTES_KEPT {
@@ -405,7 +408,7 @@ fn failed(text: String, notes: &[String]) -> Outcome {
 /// Whether a diagnostic says more than that a test starts or ended.
 fn telling(note: &str) -> bool {
     !(note.is_empty()
-        || note.starts_with("RUN ")
+        || note.starts_with(RUN)
         || note.starts_with("OK ")
         || note.starts_with("FAIL ")
         || note.starts_with("Starting ")
