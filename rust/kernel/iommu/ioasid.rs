@@ -30,7 +30,16 @@ use core::{
     ptr, //
 };
 
+/// Data is put in as a `T` and got out as one, through shared references and by other handles, so
+/// that no subtype nor supertype of `T` will do.
+type Invariant<T> = PhantomData<fn(T) -> T>;
+
 /// IDs that belong together, each with a `T` for data.
+///
+/// A module drops all IDs of its sets, and waits until they [count](Set::count) none, before it is
+/// unloaded: others may hold references to them, and the core keeps a set's address as long as it
+/// has IDs. What is kept in the module or with its drivers' devices is dropped in time; what is
+/// leaked, or kept in a static, is not.
 ///
 /// # Invariants
 ///
@@ -61,7 +70,7 @@ use core::{
 #[repr(transparent)]
 pub struct Set<T: ForeignOwnable> {
     inner: Opaque<bindings::ioasid_set>,
-    _data: PhantomData<T>,
+    _data: Invariant<T>,
 }
 
 // SAFETY: The allocator serialises changes of the set; the data of its IDs is sent to whoever frees
@@ -164,7 +173,7 @@ impl<T: ForeignOwnable + Send + Sync + 'static> Set<T> {
 pub struct Ioasid<T: ForeignOwnable> {
     id: u32,
     data: *mut c_void,
-    _data: PhantomData<T>,
+    _data: Invariant<T>,
 }
 
 // SAFETY: An ID belongs to no task; its data may be sent.
