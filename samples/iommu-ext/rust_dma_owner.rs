@@ -8,7 +8,10 @@
 
 use kernel::{
     device::Core,
-    iommu::dma_owner::Ownership,
+    iommu::{
+        dma_owner::Ownership,
+        managed_dma::ManagedDma, //
+    },
     pci,
     prelude::*, //
 };
@@ -40,7 +43,8 @@ impl pci::Driver for DmaOwner {
     const ID_TABLE: pci::IdTable<Self::IdInfo> = &PCI_TABLE;
 
     /// Or the bus would have claimed the group for the DMA API.
-    const DRIVER_MANAGED_DMA: bool = true;
+    // SAFETY: The driver maps nothing.
+    const DRIVER_MANAGED_DMA: Option<ManagedDma> = Some(unsafe { ManagedDma::new() });
 
     fn probe<'bound>(
         pdev: &'bound pci::Device<Core<'_>>,

@@ -668,8 +668,8 @@ impl Group<'_> {
 
             seq_print!(m, "  device {name} count {claims}");
             if claims != 0 {
-                // SAFETY: As above. What has claims is bound to the driver that made
-                // them, or that they were made for.
+                // SAFETY: As above. A driver's claims are released under the group's
+                // mutex before it goes; one that forgot them is named as in any message.
                 let driver =
                     unsafe { CStr::from_char_ptr(bindings::dev_driver_string(member.dev())) };
                 seq_print!(m, " claimant {driver}");
