@@ -6,7 +6,7 @@
 
 // How many claims a group has
 @@
-identifier fn =~ "^__iommu_group_free_device$\|^iommu_group_store_type$";
+identifier fn =~ "^__iommu_group_free_device$";
 expression group;
 @@
  fn(...)
@@ -14,6 +14,19 @@ expression group;
  <+...
 -group->owner_cnt
 +iommu_group_nr_claims(group)
+ ...+>
+ }
+
+// Whether a group's default domain may be changed
+@@
+identifier fn =~ "^iommu_group_store_type$";
+expression group;
+@@
+ fn(...)
+ {
+ <+...
+-group->owner_cnt
++iommu_group_is_used(group)
  ...+>
  }
 

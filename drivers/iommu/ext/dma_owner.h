@@ -38,6 +38,7 @@ struct iommu_domain *iommu_dma_owner_core_domain(struct iommu_group *group);
 int iommu_dma_owner_may_attach(struct iommu_group *group, struct device *dev);
 int iommu_dma_owner_may_attach_pasid(struct iommu_group *group, struct device *dev);
 int iommu_dma_owner_may_attach_group(struct iommu_group *group);
+bool iommu_group_uses_pasids(struct iommu_group *group);
 void iommu_dma_owner_remove_device(struct iommu_group *group,
 				   struct group_device *gdev);
 

@@ -207,6 +207,22 @@ impl<'a> Group<'a> {
         unsafe { !(*self.raw).pasid_array.xa_head.is_null() }
     }
 
+    /// Whether anything is attached to a PASID: for a mode, a process, or by userspace.
+    pub(crate) fn uses_pasids(&self) -> bool {
+        let mut pasid = bindings::IOMMU_NO_PASID as c_ulong + 1;
+
+        // SAFETY: By the type invariant; group->mutex is held.
+        !unsafe {
+            bindings::xa_find(
+                &raw mut (*self.raw).pasid_array,
+                &mut pasid,
+                c_ulong::MAX,
+                bindings::XA_PRESENT,
+            )
+        }
+        .is_null()
+    }
+
     fn seen(&self, in_reset: bool) -> Surroundings {
         // SAFETY: By the type invariant; the mutex protects the domains.
         let (default, now) = unsafe { ((*self.raw).default_domain, (*self.raw).domain) };
@@ -592,6 +608,17 @@ pub unsafe extern "C" fn iommu_dma_owner_may_attach_group(
         Say::Holder | Say::Free => Ok(()),
         Say::Outsider => Err(EPERM),
     })
+}
+
+/// Whether anything is attached to a PASID of a group.
+///
+/// # Safety
+///
+/// `group` must be valid, and its mutex be held.
+#[export]
+pub unsafe extern "C" fn iommu_group_uses_pasids(group: *mut bindings::iommu_group) -> bool {
+    // SAFETY: By the safety requirements.
+    unsafe { Group::held(group) }.uses_pasids()
 }
 
 /// Drops the claims of a device that leaves its group, while it is still in it: whatever is

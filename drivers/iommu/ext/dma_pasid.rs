@@ -178,22 +178,6 @@ impl Group<'_> {
         }
     }
 
-    /// Whether anything is attached to a PASID: for a mode, a process, or by userspace.
-    fn uses_pasids(&self) -> bool {
-        let mut pasid = bindings::IOMMU_NO_PASID as c_ulong + 1;
-
-        // SAFETY: By the type invariant; group->mutex is held.
-        !unsafe {
-            bindings::xa_find(
-                &raw mut (*self.raw).pasid_array,
-                &mut pasid,
-                c_ulong::MAX,
-                bindings::XA_PRESENT,
-            )
-        }
-        .is_null()
-    }
-
     fn raw_mode(&self, mode: Mode) -> *mut bindings::iommu_dma_pasid {
         // SAFETY: By the type invariant; the place is one of the array's.
         unsafe { &raw mut (*self.raw).dma_pasids[mode as usize] }

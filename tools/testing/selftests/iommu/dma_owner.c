@@ -340,7 +340,14 @@ TEST_F(owner, released_with_pasids_attached)
 	EXPECT_EQ(0, release(self->fd, &self->pair[0], OWNER_DMA_API));
 	EXPECT_ONE_WARN(release(self->fd, &self->pair[0], OWNER_DMA_API));
 	EXPECT_OWNER(&self->pair[0], "none", 0, 0);
+	/* What is attached may be the default domain, which must not be freed then */
+	EXPECT_EQ(-EPERM, pci_set_group_type(&self->pair[0], "identity"));
 	EXPECT_EQ(0, detach(self->fd, &self->pair[1]));
+	/* The driver claims nothing, but has memory mapped there */
+	ASSERT_EQ(0, pci_unbind(&self->pair[0]));
+	ASSERT_EQ(0, pci_unbind(&self->pair[1]));
+	EXPECT_EQ(0, pci_set_group_type(&self->pair[0], "identity"));
+	EXPECT_EQ(0, pci_set_group_type(&self->pair[0], "auto"));
 }
 
 /* A private owner's domain is gone from the group when its last claim is */

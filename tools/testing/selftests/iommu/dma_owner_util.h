@@ -255,6 +255,15 @@ static inline int pci_reset(const struct pci *pci)
 	return write_file(path, "1");
 }
 
+/* Exchanges the default domain of the device's group for one of another type */
+static inline int pci_set_group_type(const struct pci *pci, const char *type)
+{
+	char path[PATH_MAX];
+
+	snprintf(path, sizeof(path), PCI_DEVICES "/%s/iommu_group/type", pci->name);
+	return write_file(path, type);
+}
+
 /* Through the test module */
 
 static inline int claim(int fd, const struct pci *pci, unsigned int owner, unsigned int cookie)
