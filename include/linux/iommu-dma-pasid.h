@@ -64,9 +64,9 @@ struct iommu_dma_pasid_hold {
  * Return: the PASID, which is above 0; -EINVAL for bad arguments, -ENODEV
  * without an IOMMU, -EOPNOTSUPP if device or IOMMU cannot do PASIDs or the mode,
  * -EPERM if the device does not use the DMA API or is not trusted with the mode,
- * -EBUSY while a device of its group, with ATS, is being reset, -EOVERFLOW for
- * too many calls, -ENOSPC without a PASID left, or why the domain cannot be made
- * or attached.
+ * -EBUSY while a device of its group, with ATS, is being reset, or one with
+ * PASIDs being added, -EOVERFLOW for too many calls, -ENOSPC without a PASID
+ * left, or why the domain cannot be made or attached.
  */
 int iommu_dma_pasid_enable(struct device *dev, struct iommu_domain **domain,
 			   enum iommu_dma_pasid_mode mode);

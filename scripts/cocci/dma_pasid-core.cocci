@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 // Devices that join and leave a group are seen by who keeps its kernel PASIDs.
 // files: drivers/iommu/iommu.c
-// hunks: 7.2=4 7.3=4
+// hunks: 7.2=6 7.3=6
 // options: --no-includes
 
 // The last thing before a driver's device goes that may sleep on other locks
@@ -51,7 +51,7 @@ identifier group, dev, ret, gdev, group_list;
  int ret;
  ... when any
 +#ifdef CONFIG_IOMMU_EXT
-+ret = iommu_dma_pasid_may_join(group, dev);
++ret = iommu_dma_pasid_join(group, dev);
 +if (ret) {
 +	dev_warn(dev, "cannot join its IOMMU group while PASIDs are in use there\n");
 +	/* No reason for an IOMMU that registers to give up */
@@ -63,6 +63,22 @@ identifier group, dev, ret, gdev, group_list;
  if (group->default_domain)
  	iommu_setup_dma_ops(...);
  ... when any
+ }
+
+// The driver is done with a device that has joined
+@@
+identifier fn =~ "^iommu_probe_device$\|^iommu_group_do_probe_finalize$";
+identifier dev, ops;
+@@
+ fn(struct device *dev)
+ {
+ ...
+ if (ops->probe_finalize)
+ 	ops->probe_finalize(dev);
++#ifdef CONFIG_IOMMU_EXT
++iommu_dma_pasid_device_ready(dev);
++#endif
+ ...
  }
 
 // One that was refused is asked again when a driver is bound, where firmware describes it so

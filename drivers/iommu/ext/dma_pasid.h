@@ -48,19 +48,21 @@ struct iommu_dma_pasid_part {
 /**
  * struct iommu_dma_pasid_member - a device's part in all; part of struct group_device
  * @parts: those in the modes; read and written as struct iommu_dma_pasid is
+ * @ready: the IOMMU driver has switched on what the device needs
  * @leaving: the device is about to leave the group: it can enable nothing any
- *	     more. The group's mutex protects it
+ *	     more. The group's mutex protects both
  *
  * Only Rust looks inside.
  */
 struct iommu_dma_pasid_member {
 	struct iommu_dma_pasid_part parts[IOMMU_DMA_PASID_NR_MODES];
+	bool ready;
 	bool leaving;
 };
 
 /* C calls Rust, with the group's mutex held */
 
-int iommu_dma_pasid_may_join(struct iommu_group *group, struct device *dev);
+int iommu_dma_pasid_join(struct iommu_group *group, struct device *dev);
 
 /* In iommu.c itself, with the group's mutex held */
 
@@ -68,6 +70,7 @@ void iommu_group_forget_pasids(struct iommu_group *group, struct group_device *g
 
 /* C calls Rust, without it */
 
+void iommu_dma_pasid_device_ready(struct device *dev);
 void iommu_dma_pasid_remove_device(struct device *dev);
 int iommu_dma_pasid_show(struct seq_file *m, void *unused);
 

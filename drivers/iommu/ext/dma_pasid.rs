@@ -83,7 +83,7 @@ impl From<Refusal> for Error {
             Refusal::NoIommu => ENODEV,
             Refusal::Unsupported => Error::from_errno(-(bindings::EOPNOTSUPP as c_int)),
             Refusal::NotOwner | Refusal::Untrusted => EPERM,
-            Refusal::InReset => EBUSY,
+            Refusal::Unsettled => EBUSY,
             Refusal::Overflow => EOVERFLOW,
         }
     }
@@ -137,6 +137,16 @@ impl Member {
     fn set_leaving(&self) {
         // SAFETY: As above.
         unsafe { (*self.0.get()).dma_pasid.leaving = true };
+    }
+
+    fn is_ready(&self) -> bool {
+        // SAFETY: As above.
+        unsafe { (*self.0.get()).dma_pasid.ready }
+    }
+
+    fn set_ready(&self) {
+        // SAFETY: As above.
+        unsafe { (*self.0.get()).dma_pasid.ready = true };
     }
 
     fn is_trusted(&self) -> bool {
@@ -249,7 +259,7 @@ impl Group<'_> {
             supported: unsafe { self.supports(member, mode) },
             owner: self.ownership().owner == Owner::DmaApi && member.claims() != 0,
             trusted: self.is_trusted(),
-            in_reset: self.any_in_reset(),
+            unsettled: self.any_in_reset() || !self.is_complete(),
         };
 
         let enable = self
@@ -284,14 +294,23 @@ impl Group<'_> {
         }
     }
 
-    /// Whether all devices that have PASIDs can walk the kernel's own page table.
-    fn shares_kernel_table(&self) -> bool {
-        let mut users = self
-            .members()
-            .filter(|member| member.max_pasids().is_some());
+    /// The devices that have PASIDs.
+    fn users(&self) -> impl Iterator<Item = &Member> {
+        self.members()
+            .filter(|member| member.max_pasids().is_some())
+    }
 
+    /// Whether the IOMMU driver is done with all of them. It attaches a PASID as it finds the
+    /// device: without ATS, if that is switched on after.
+    fn is_complete(&self) -> bool {
+        self.users().all(Member::is_ready)
+    }
+
+    /// Whether all of them can walk the kernel's own page table.
+    fn shares_kernel_table(&self) -> bool {
         // SAFETY: A device stays valid as long as it is in a group.
-        users.all(|member| unsafe { hw::shares_kernel_table(member.dev()) })
+        self.users()
+            .all(|member| unsafe { hw::shares_kernel_table(member.dev()) })
     }
 
     /// The last PASID that every device that has PASIDs can use.
@@ -555,19 +574,21 @@ pub unsafe extern "C" fn iommu_dma_pasid_remove_device(dev: *mut bindings::devic
     }
 }
 
-/// Whether a device may join a group: it must not find PASIDs in use, as nobody would attach
-/// it to them, nor be less trusted than those that have the kernel's.
+/// A device joins a group, unless PASIDs of the kernel are in use there, and it has PASIDs itself
+/// or is trusted less. Nobody attaches it to PASIDs that are in use: beside those of others it has
+/// none.
 ///
 /// # Safety
 ///
-/// Both must be valid, an IOMMU serve `dev`, and the group's mutex be held.
+/// Both must be valid, an IOMMU serve `dev`, the group's mutex be held, and no driver be bound that
+/// knows of the group.
 #[export]
-pub unsafe extern "C" fn iommu_dma_pasid_may_join(
+pub unsafe extern "C" fn iommu_dma_pasid_join(
     group: *mut bindings::iommu_group,
     dev: *mut bindings::device,
 ) -> c_int {
     // SAFETY: By the safety requirements.
-    let (group, max_pasids) = unsafe { (Group::held(group), (*(*dev).iommu).max_pasids) };
+    let (group, max_pasids) = unsafe { (Group::held(group), &mut (*(*dev).iommu).max_pasids) };
     let lowers_trust = || {
         let mut others = group.members().filter(|member| !ptr::eq(member.dev(), dev));
 
@@ -575,14 +596,30 @@ pub unsafe extern "C" fn iommu_dma_pasid_may_join(
         !unsafe { bindings::iommu_dma_pasid_trusts(dev) } && others.all(Member::is_trusted)
     };
 
-    let kernel = group.modes().is_live();
-    let finds_pasids = || max_pasids != 0 && (kernel || group.uses_pasids());
+    if group.modes().is_live() && (*max_pasids != 0 || lowers_trust()) {
+        return EBUSY.to_errno();
+    }
+    if group.uses_pasids() {
+        *max_pasids = 0;
+    }
+    0
+}
 
-    errno(if finds_pasids() || kernel && lowers_trust() {
-        Err(EBUSY)
-    } else {
-        Ok(())
-    })
+/// The IOMMU driver has switched on what a device needs that has joined its group.
+///
+/// # Safety
+///
+/// `dev` must be valid, be in a group, and stay there during the call.
+#[export]
+pub unsafe extern "C" fn iommu_dma_pasid_device_ready(dev: *mut bindings::device) {
+    let ready = |group: Group<'_>| {
+        if let Some(member) = group.member(dev) {
+            member.set_ready();
+        }
+    };
+
+    // SAFETY: By the safety requirements.
+    unsafe { Group::locked((*dev).iommu_group, ready) };
 }
 
 /// What was enabled.

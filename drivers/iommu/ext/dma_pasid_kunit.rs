@@ -94,7 +94,7 @@ unsafe extern "C" fn alloc(
     // SAFETY: The device is in its group; without group->mutex it would wait for it.
     driver.joining = unsafe {
         let group = (*dev).iommu_group;
-        Group::locked(group, |_| iommu_dma_pasid_may_join(group, dev))
+        Group::locked(group, |_| iommu_dma_pasid_join(group, dev))
     };
 
     if driver.error != 0 {
@@ -234,7 +234,19 @@ impl Fixture {
             param.max_pasids = max_pasids;
             param.priv_ = ptr::from_mut(&mut *driver).cast();
         }
-        Ok(Self { group, driver })
+        let this = Self { group, driver };
+        for device in [0, 1] {
+            this.set_ready(device, true);
+        }
+        Ok(this)
+    }
+
+    /// Whether the IOMMU driver is done with a device.
+    fn set_ready(&self, device: usize, ready: bool) {
+        if let Some(member) = self.member(device) {
+            // SAFETY: The member is valid, and nobody else knows it.
+            unsafe { (*member).dma_pasid.ready = ready };
+        }
     }
 
     fn bind(&self, device: usize) -> c_int {
@@ -304,12 +316,12 @@ impl Fixture {
             && self.driver.domains == 0
     }
 
-    /// Whether a device that has PASIDs may join the group.
-    fn may_join(&self) -> c_int {
+    /// A device that has PASIDs joins the group.
+    fn join(&self) -> c_int {
         // SAFETY: The group is valid, and so is the device, which an IOMMU serves.
         unsafe {
             let group = self.group.group;
-            Group::locked(group, |_| iommu_dma_pasid_may_join(group, self.dev(1)))
+            Group::locked(group, |_| iommu_dma_pasid_join(group, self.dev(1)))
         }
     }
 }
@@ -484,24 +496,50 @@ mod tests {
         Ok(())
     }
 
-    /// Whoever uses PASIDs of the group, a device that joins is not attached to them. What
-    /// iommufd attaches to the group itself is no PASID.
+    /// Who uses PASIDs of the group beside the kernel, a device that joins is not attached to
+    /// them, and so has none. What iommufd attaches to the group itself is no PASID.
     #[test]
-    fn joins_unless_pasids_are_used() -> Result {
-        let f = Fixture::new()?;
+    fn joins_without_pasids_beside_others() -> Result {
+        let mut f = Fixture::new()?;
 
-        for (pasid, answer) in [(0, 0), (1, EBUSY), (1 << 19, EBUSY)] {
+        for (pasid, left, answer) in [(0, 8, FIRST), (1, 0, EOPNOTSUPP), (1 << 19, 0, EOPNOTSUPP)] {
             // SAFETY: The group is valid, nobody else knows it, and nobody looks at the entry.
             unsafe {
                 let pasids = &raw mut (*f.group.group).pasid_array;
                 let entry = f.group.group.cast();
 
                 bindings::xa_store(pasids, pasid, entry, bindings::GFP_KERNEL);
-                assert_eq!(f.may_join(), answer);
+                assert_eq!(f.join(), 0);
                 bindings::xa_erase(pasids, pasid);
             }
-            assert_eq!(f.may_join(), 0);
+            assert_eq!(f.group.iommu.params[1].max_pasids, left);
+            assert_eq!(f.enable(1, IOVA), answer);
+            if answer > 0 {
+                assert_eq!(f.disable(1, IOVA), 0);
+            }
+            f.group.iommu.params[1].max_pasids = 8;
         }
+        assert!(f.is_free());
+        Ok(())
+    }
+
+    /// A device that has PASIDs is attached as its driver finds it, so all have to be done with.
+    #[test]
+    fn waits_for_who_joins() -> Result {
+        let mut f = Fixture::new()?;
+
+        f.set_ready(1, false);
+        assert_eq!(f.enable(0, IOVA), EBUSY);
+        assert_eq!(f.enable(1, IOVA), EBUSY);
+        assert!(f.is_free());
+        f.group.iommu.params[1].max_pasids = 0;
+        assert_eq!(f.enable(0, IOVA), FIRST);
+        assert_eq!(f.disable(0, IOVA), 0);
+        f.group.iommu.params[1].max_pasids = 8;
+        // SAFETY: The device is valid and stays in its group.
+        unsafe { iommu_dma_pasid_device_ready(f.dev(1)) };
+        assert_eq!(f.enable(0, IOVA), FIRST);
+        assert_eq!(f.disable(0, IOVA), 0);
         assert!(f.is_free());
         Ok(())
     }
@@ -514,21 +552,21 @@ mod tests {
             return Ok(());
         }
 
-        assert_eq!(f.may_join(), 0);
+        assert_eq!(f.join(), 0);
         f.driver.joining = 0;
         f.driver.error = EIO;
         assert_eq!(f.enable(0, KVA), EIO);
         assert_eq!(f.driver.joining, EBUSY);
         assert!(f.is_free());
-        assert_eq!(f.may_join(), 0);
+        assert_eq!(f.join(), 0);
 
         f.driver.joining = 0;
         f.driver.error = 0;
         assert_eq!(f.enable(0, KVA), FIRST);
         assert_eq!(f.driver.joining, EBUSY);
-        assert_eq!(f.may_join(), EBUSY);
+        assert_eq!(f.join(), EBUSY);
         assert_eq!(f.disable(0, KVA), 0);
-        assert_eq!(f.may_join(), 0);
+        assert_eq!(f.join(), 0);
         assert!(f.is_free());
         Ok(())
     }

@@ -6,7 +6,7 @@
 //! with the next one, which the caller writes when it has done what goes with it.
 //!
 //! Checks come in a fixed order, and the first that fails decides: arguments, group,
-//! PASIDs, owner, trust, reset, overflow. Getting an ID and attaching come after them,
+//! PASIDs, owner, trust, reset or joining, overflow. Getting an ID and attaching come after them,
 //! and are the caller's.
 
 /// What the addresses of a PASID are.
@@ -58,8 +58,8 @@ pub enum Refusal {
     NotOwner,
     /// The device is not trusted with this mode.
     Untrusted,
-    /// The group is being reset.
-    InReset,
+    /// A device of the group is being reset, or added.
+    Unsettled,
     /// There are too many users.
     Overflow,
 }
@@ -73,8 +73,8 @@ pub struct Surroundings {
     pub owner: bool,
     /// All devices of the group are trusted.
     pub trusted: bool,
-    /// A device of the group is being reset.
-    pub in_reset: bool,
+    /// A device of the group is being reset, or has PASIDs and is being added.
+    pub unsettled: bool,
 }
 
 /// One mode of a group.
@@ -220,8 +220,8 @@ impl Group {
         if mode == Mode::Bypass && !seen.trusted {
             return Err(Refusal::Untrusted);
         }
-        if seen.in_reset {
-            return Err(Refusal::InReset);
+        if seen.unsettled {
+            return Err(Refusal::Unsettled);
         }
 
         let slot = self.slot(mode);

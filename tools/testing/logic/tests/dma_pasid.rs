@@ -20,7 +20,7 @@ const GOOD: Surroundings = Surroundings {
     supported: true,
     owner: true,
     trusted: true,
-    in_reset: false,
+    unsettled: false,
 };
 
 /// A group of two devices, as the kernel would keep it.
@@ -150,7 +150,7 @@ fn surroundings() -> impl Iterator<Item = Surroundings> {
         supported: bits & 1 == 0,
         owner: bits & 2 == 0,
         trusted: bits & 4 == 0,
-        in_reset: bits & 8 != 0,
+        unsettled: bits & 8 != 0,
     })
 }
 
@@ -162,8 +162,8 @@ fn refusal(mode: Mode, seen: Surroundings) -> Option<Refusal> {
         Some(Refusal::NotOwner)
     } else if mode == Mode::Bypass && !seen.trusted {
         Some(Refusal::Untrusted)
-    } else if seen.in_reset {
-        Some(Refusal::InReset)
+    } else if seen.unsettled {
+        Some(Refusal::Unsettled)
     } else {
         None
     }
@@ -287,12 +287,12 @@ fn counts_never_wrap() {
         group.enable(Mode::Kva, Part::NONE, GOOD, NEW),
         Ok(Enable::Attach(_, Which::Allocated))
     ));
-    let in_reset = Surroundings {
-        in_reset: true,
+    let unsettled = Surroundings {
+        unsettled: true,
         ..GOOD
     };
     assert_eq!(
-        group.enable(Mode::Iova, Part::NONE, in_reset, NEW),
-        Err(Refusal::InReset)
+        group.enable(Mode::Iova, Part::NONE, unsettled, NEW),
+        Err(Refusal::Unsettled)
     );
 }

@@ -675,7 +675,7 @@ TEST_F_TIMEOUT(dma_pasid, joining_is_refused, 120)
 	EXPECT_EQ(0, close(fd));
 }
 
-/* Nor may it if a PASID is userspace's or a process's: nobody would attach it there */
+/* Beside PASIDs of others it has none: nobody would attach it to theirs */
 TEST_F_TIMEOUT(dma_pasid, joining_beside_other_pasids, 120)
 {
 	enum { USED = 100 };
@@ -686,12 +686,26 @@ TEST_F_TIMEOUT(dma_pasid, joining_beside_other_pasids, 120)
 	ASSERT_LE(0, fd);
 	ASSERT_EQ(0, ptd_attach(fd, PTD_TEST_DEFAULT_DOMAIN, USED));
 	ASSERT_EQ(0, pci_rescan());
-	EXPECT_FALSE(sysfs_exists(&self->pair[1], "iommu_group"));
+	EXPECT_TRUE(sysfs_exists(&self->pair[1], "iommu_group"));
+	EXPECT_FALSE(sysfs_exists(&self->pair[1], "driver"));
 
-	ASSERT_EQ(0, ptd_detach(fd, USED));
+	/* It is detached from none when it leaves */
 	ASSERT_EQ(0, sysfs_write(&self->pair[1], "remove", "1"));
 	ASSERT_EQ(0, pci_rescan());
-	EXPECT_TRUE(sysfs_exists(&self->pair[1], "iommu_group"));
+
+	/* Nor does it get any back */
+	ASSERT_EQ(0, ptd_detach(fd, USED));
+	ASSERT_EQ(0, rebind(&self->pair[1], "pasid_testdev"));
+	EXPECT_EQ(-EOPNOTSUPP, enable(self->fd, &self->pair[1], BYPASS));
+	EXPECT_EQ(KERNEL_PASID, enable(fd, &self->pair[0], BYPASS));
+	EXPECT_EQ(-EOPNOTSUPP, enable(self->fd, &self->pair[1], BYPASS));
+	EXPECT_EQ(0, disable(fd, &self->pair[0], BYPASS));
+
+	/* Unless it is found anew */
+	ASSERT_EQ(0, sysfs_write(&self->pair[1], "remove", "1"));
+	ASSERT_EQ(0, pci_rescan());
+	EXPECT_EQ(KERNEL_PASID, enable(self->fd, &self->pair[1], BYPASS));
+	EXPECT_EQ(0, disable(self->fd, &self->pair[1], BYPASS));
 	EXPECT_EQ(0, close(fd));
 }
 
