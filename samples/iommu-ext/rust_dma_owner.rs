@@ -44,7 +44,7 @@ impl pci::Driver for DmaOwner {
 
     /// Or the bus would have claimed the group for the DMA API.
     // SAFETY: The driver maps nothing.
-    const DRIVER_MANAGED_DMA: Option<ManagedDma> = Some(unsafe { ManagedDma::new() });
+    const DRIVER_MANAGED_DMA: Option<ManagedDma<Self>> = Some(unsafe { ManagedDma::new() });
 
     fn probe<'bound>(
         pdev: &'bound pci::Device<Core<'_>>,
