@@ -609,7 +609,7 @@ pub unsafe extern "C" fn iommu_dma_pasid_join(
 ///
 /// # Safety
 ///
-/// `dev` must be valid, be in a group, and stay there during the call.
+/// `dev` must be valid.
 #[export]
 pub unsafe extern "C" fn iommu_dma_pasid_device_ready(dev: *mut bindings::device) {
     let ready = |group: Group<'_>| {
@@ -618,8 +618,15 @@ pub unsafe extern "C" fn iommu_dma_pasid_device_ready(dev: *mut bindings::device
         }
     };
 
-    // SAFETY: By the safety requirements.
-    unsafe { Group::locked((*dev).iommu_group, ready) };
+    // SAFETY: By the safety requirements; the group is kept valid by the reference.
+    unsafe {
+        let group = bindings::iommu_group_get(dev);
+
+        if !group.is_null() {
+            Group::locked(group, ready);
+            bindings::iommu_group_put(group);
+        }
+    }
 }
 
 /// What was enabled.

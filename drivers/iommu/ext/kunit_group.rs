@@ -100,13 +100,13 @@ impl Fixture {
     }
 
     pub(crate) fn without_default_domain() -> Result<Self> {
-        let fixture = Self::without_iommu()?;
+        let mut fixture = Self::without_iommu()?;
 
-        for (device, param) in fixture.devices.iter().zip(&fixture.iommu.params) {
+        for (device, param) in fixture.devices.iter().zip(&mut fixture.iommu.params) {
             let dev = device.raw();
 
             // SAFETY: The device is valid, and no bus looks at its `iommu`.
-            unsafe { (*dev).iommu = ptr::from_ref(param).cast_mut() };
+            unsafe { (*dev).iommu = param };
         }
         Ok(fixture)
     }
