@@ -201,6 +201,8 @@ impl<'a> Group<'a> {
         unsafe { (*self.raw).dma_owner = state };
     }
 
+    /// Whether [`Self::uses_pasids`], or the group's own domain was attached with a handle, which
+    /// is kept with those of PASIDs.
     fn has_pasids(&self) -> bool {
         // SAFETY: By the type invariant; PASIDs are attached and detached under the
         // mutex. An XArray without a head is empty.
